@@ -1,0 +1,190 @@
+"""librdkafka settings per purpose, in one place, with the reason for each.
+
+``kafka.client`` of the configuration passes through under all of them; what a worker's guarantees rest on
+(ids, isolation, idempotence) is set last and cannot be overridden.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from supervisor.contract.settings import Settings
+from workers.errors import BrokersAway, WorkerError
+
+__all__ = [
+    "committed_offsets",
+    "lookup_failed",
+    "olap_consumer",
+    "olap_producer",
+    "passes",
+    "probe",
+    "realtime_consumer",
+    "transactional_id",
+]
+
+_log = logging.getLogger("kafka")
+
+Config = dict[str, Any]
+
+
+def _quick_connection(settings: Settings) -> Config:
+    """Reconnect and look up quickly: a restart's gap is made of these waits."""
+    return {
+        "client.id": settings.app.name,
+        "topic.metadata.refresh.fast.interval.ms": 10,
+        "reconnect.backoff.ms": 10,
+        "reconnect.backoff.max.ms": 1_000,
+        "retry.backoff.ms": 20,
+        "retry.backoff.max.ms": 500,
+        "socket.nagle.disable": True,
+        # Everything it would print goes through our log instead.
+        "logger": _log,
+        "log.connection.close": False,
+        **settings.kafka.client,
+        "bootstrap.servers": settings.kafka.bootstrap_servers,
+    }
+
+
+def transactional_id(settings: Settings, partition: int) -> str:
+    """One per partition of the input: whoever owns the partition uses it, and so fences its predecessor."""
+    return f"{settings.app.name}.{settings.topics.input.name}.{partition}"
+
+
+def olap_producer(settings: Settings, partition: int) -> Config:
+    return {
+        **_quick_connection(settings),
+        # A transaction ends by commit, which flushes; lingering only lets batches fill under load.
+        "linger.ms": 50,
+        "compression.type": "lz4",
+        "batch.size": 1_000_000,
+        "batch.num.messages": 20_000,
+        # A whole transaction fits, so that produce_batch never finds the queue full in ordinary running.
+        "queue.buffering.max.messages": 1_000_000,
+        "queue.buffering.max.kbytes": 1_048_576,
+        "message.max.bytes": 2_000_000,
+        **settings.kafka.client,
+        "bootstrap.servers": settings.kafka.bootstrap_servers,
+        "enable.idempotence": True,
+        "transactional.id": transactional_id(settings, partition),
+        "transaction.timeout.ms": settings.olap.transaction_timeout_ms,
+    }
+
+
+def olap_consumer(settings: Settings) -> Config:
+    return {
+        **_quick_connection(settings),
+        # With one consumer a partition these are per partition. When the queue is full, librdkafka waits for
+        # fetch.queue.backoff.ms, a second by default: the classic once-a-second stall (librdkafka #2879).
+        "queued.min.messages": 50_000,
+        "queued.max.messages.kbytes": 16_384,
+        "fetch.queue.backoff.ms": 20,
+        "fetch.wait.max.ms": 100,
+        "fetch.message.max.bytes": 4_194_304,
+        **settings.kafka.client,
+        "bootstrap.servers": settings.kafka.bootstrap_servers,
+        "group.id": f"{settings.app.name}.olap",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "error",
+        # The end of the changelog is how a restoring worker knows that it has read all of it.
+        "enable.partition.eof": True,
+    }
+
+
+def realtime_consumer(settings: Settings) -> Config:
+    return {
+        **_quick_connection(settings),
+        # The broker answers as soon as there is one byte; a waiting fetch costs nothing.
+        "fetch.min.bytes": 1,
+        "fetch.wait.max.ms": 500,
+        "fetch.queue.backoff.ms": 5,
+        # Little is fetched ahead: behind a long queue even the newest event would be old.
+        "queued.min.messages": 5_000,
+        "queued.max.messages.kbytes": 4_096,
+        "fetch.message.max.bytes": 262_144,
+        **settings.kafka.client,
+        "bootstrap.servers": settings.kafka.bootstrap_servers,
+        "group.id": f"{settings.app.name}.realtime",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+    }
+
+
+def probe(settings: Settings) -> Config:
+    return _quick_connection(settings)
+
+
+# What brokers say while they come and go. ``retriable()`` does not know: it is always False for an error that
+# comes with a message or a partition. A topic that is not in the metadata for a while is among them: its
+# records are still there when it is back, and if they are not, the offsets say so.
+_PASSING = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._WAIT_COORD,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+    }
+)
+_STEP_S = 0.1
+
+
+def passes(error: KafkaError) -> bool:
+    """Whether an error goes away by itself: the client tries again, and so may we."""
+    return not error.fatal() and (error.retriable() or error.code() in _PASSING)
+
+
+def committed_offsets(
+    consumer: Consumer, where: list[TopicPartition], timeout_s: float
+) -> dict[int, int | None]:
+    """The group's offset of each partition, ``None`` where there is none.
+
+    A coordinator that is moving is waited for: librdkafka gives its errors to the caller at once, the worker
+    would end, and the next one meet the same. Raises ``KafkaException``.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = consumer.committed(where, timeout=timeout_s)
+            for place in found:
+                if place.error is not None:
+                    raise KafkaException(place.error)
+        except KafkaException as error:
+            if not passes(error.args[0]) or time.monotonic() > deadline:
+                raise
+            time.sleep(_STEP_S)
+        else:
+            return {place.partition: place.offset if place.offset >= 0 else None for place in found}
+
+
+def lookup_failed(error: KafkaException, whose: str) -> WorkerError:
+    """What a failed look-up of offsets or metadata means for the worker."""
+    kafka_error: KafkaError = error.args[0]
+    if passes(kafka_error):
+        return BrokersAway(f"{whose}: the brokers did not answer: {kafka_error.str()} ({kafka_error.name()})")
+    return WorkerError(f"{whose}: {kafka_error.str()} ({kafka_error.name()})")

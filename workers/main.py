@@ -1,0 +1,217 @@
+"""The life of a worker process: made safe, imported, given a role, run, drained.
+
+Every process starts the same way and without a role. What takes long (the interpreter, the imports, the
+configuration) is done before a role is there to be filled; the one in standby that is left over is the spare.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import time
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn, Protocol
+
+from supervisor.contract import logs
+from supervisor.contract.board import Board, Role, Stage, WorkerSlot
+from supervisor.contract.exits import Exit, WorkerExit
+from supervisor.contract.faults import Fault
+from supervisor.contract.messages import (
+    Command,
+    Failed,
+    Owned,
+    Report,
+    Serve,
+    Standby,
+    Stop,
+    decode_command,
+    encode,
+)
+from supervisor.contract.settings import Settings
+from workers.errors import WorkerError
+
+__all__ = ["WorkerRole", "run"]
+
+_log = logging.getLogger("worker")
+_PR_SET_PDEATHSIG = 1
+_GC_THRESHOLD = 50_000
+
+
+class WorkerRole(Protocol):
+    """What a role does. ``rest_s`` is how long the loop may wait for a command between two steps."""
+
+    rest_s: float
+
+    def open(self) -> None:
+        """Own what the role needs; when it returns, the role is filled."""
+
+    def step(self) -> None:
+        """Do a bounded piece of work."""
+
+    def drain(self) -> None:
+        """Finish, flush, commit, close."""
+
+
+class _Orphaned(Exception):
+    """The supervisor is gone."""
+
+
+class _Stopping:
+    """Whether to stop, set by SIGTERM or by a command."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def run(number: int, board_path: str, connection: Connection, settings: Settings, parent: int) -> NoReturn:
+    """Entry point of the spawned process; ``number`` is its slot on the board."""
+    _die_with(parent)
+    faulthandler.enable()
+    stopping = _Stopping()
+    signal.signal(signal.SIGTERM, stopping.on_signal)
+    # Ctrl-C and a closing terminal reach the whole process group; what follows is for the supervisor to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Blocked since before this process was made: until now it would have been a traceback.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    code = WorkerExit.CRASH
+    try:
+        code = _live(number, board_path, connection, settings, stopping)
+    except BaseException:  # SystemExit, too: a pipeline may call exit()
+        _log.exception("ended by an exception")
+    # Not sys.exit: destructors of Kafka clients may wait for brokers, and there is nothing left to wait for.
+    logging.shutdown()
+    os._exit(code)
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, however that happens."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have died before the call: then nobody is left to be notified of.
+    if os.getppid() != parent:
+        os._exit(WorkerExit.ORPHANED)
+
+
+def _live(
+    number: int, board_path: str, connection: Connection, settings: Settings, stopping: _Stopping
+) -> WorkerExit:
+    logs.set_up(settings.log, f"worker-{number}")
+    slot = Board.open(Path(board_path)).worker(number)
+    slot.pid = os.getpid()
+    slot.started_ns = slot.heartbeat_ns = time.monotonic_ns()
+    slot.role = Role.SPARE
+    slot.stage = Stage.STARTING
+    try:
+        from workers import roles  # imports the Kafka client
+
+        pipeline = roles.load_pipeline(settings)
+        slot.stage = Stage.STANDBY
+        _tell(connection, Standby())
+        serve = _await_role(connection, stopping)
+        if serve is None:
+            return WorkerExit.OK
+        _take_place(serve, settings, slot)
+        role = roles.build(
+            serve, settings, pipeline, Board.open(Path(board_path)), slot, partial(_tell, connection)
+        )
+        _fill(role, serve, connection, slot, stopping)
+    except _Orphaned:
+        return WorkerExit.ORPHANED
+    except (Fault, WorkerError) as fault:
+        code = _exit_code(fault)
+        _report(connection, Failed(fault.cause, fault.remedy, code))
+        return code
+    slot.stage = Stage.STOPPED
+    return WorkerExit.OK
+
+
+def _await_role(connection: Connection, stopping: _Stopping) -> Serve | None:
+    """Wait for a role; ``None`` if there will be none."""
+    while not stopping.asked:
+        command = _next_command(connection, 0.5)
+        if command is not None:
+            return command if isinstance(command, Serve) else None
+    return None
+
+
+def _next_command(connection: Connection, wait_s: float) -> Command | None:
+    """What the supervisor says, if it says something within ``wait_s``.
+
+    The pipe is the second guard against orphanhood: it ends when the supervisor does.
+    """
+    try:
+        return decode_command(connection.recv_bytes()) if connection.poll(wait_s) else None
+    except (EOFError, OSError) as error:
+        raise _Orphaned from error
+
+
+def _tell(connection: Connection, report: Report) -> None:
+    try:
+        connection.send_bytes(encode(report))
+    except OSError as error:
+        raise _Orphaned from error
+
+
+def _take_place(serve: Serve, settings: Settings, slot: WorkerSlot) -> None:
+    """Name, CPUs and priority of the role. Threads inherit them, so this comes before any Kafka client."""
+    name = f"{serve.role}-{serve.index}" if serve.role != "probe" else "probe"
+    logs.set_up(settings.log, name)
+    from setproctitle import setproctitle
+
+    setproctitle(f"supervisor: {settings.app.name} {name}")
+    slot.role = Role[serve.role.upper()]
+    slot.index = serve.index
+    slot.partitions = len(serve.partitions)
+    if serve.cpus:
+        os.sched_setaffinity(0, serve.cpus)
+    # Only ever nicer: a supervisor that was itself started with nice(1) may not take that back.
+    if serve.nice > os.getpriority(os.PRIO_PROCESS, 0):
+        os.setpriority(os.PRIO_PROCESS, 0, serve.nice)
+    # What is imported by now stays for good: the collector need never look at it again.
+    gc.collect()
+    gc.freeze()
+    # A batch is thousands of short-lived tuples, none of them in a cycle: by default each 700 cost a look.
+    gc.set_threshold(_GC_THRESHOLD, 50, 100)
+
+
+def _fill(
+    role: WorkerRole, serve: Serve, connection: Connection, slot: WorkerSlot, stopping: _Stopping
+) -> None:
+    role.open()
+    slot.ready_ns = slot.heartbeat_ns = time.monotonic_ns()
+    _tell(connection, Owned(serve.partitions))
+    if serve.partitions:
+        _log.info("serving partitions %s", ", ".join(map(str, serve.partitions)))
+    while not stopping.asked:
+        role.step()
+        if isinstance(_next_command(connection, role.rest_s), Stop):
+            break
+    slot.stage = Stage.DRAINING
+    role.drain()
+
+
+def _exit_code(fault: Fault | WorkerError) -> WorkerExit:
+    if isinstance(fault, WorkerError):
+        return fault.exit_code
+    codes = {
+        Exit.CONFIGURATION: WorkerExit.CONFIGURATION,
+        Exit.BROKERS_UNREACHABLE: WorkerExit.BROKERS_UNREACHABLE,
+    }
+    return codes.get(fault.exit_code, WorkerExit.CRASH)
+
+
+def _report(connection: Connection, failed: Failed) -> None:
+    _log.error("%s", failed.cause)
+    with contextlib.suppress(_Orphaned):
+        _tell(connection, failed)

@@ -1,0 +1,356 @@
+"""The OLAP worker's loop over its partitions, each consumed, processed and committed exactly once.
+
+One turn of a partition: consume a batch; decode, enrich, encode; add output, dead letters, aggregates and
+state to the transaction; when it is due, add the input's offset and commit. A crash at any point leaves a
+transaction that the successor ends by fencing, and an offset from which it begins again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from supervisor.contract.board import Board, OlapPartition, Stage, WorkerSlot
+from supervisor.contract.exits import WorkerExit
+from supervisor.contract.settings import Settings
+from workers import aggregates, client, contest, deadletter, state
+from workers.decode import Batch, Processor
+from workers.errors import WorkerError
+from workers.pipeline import Pipeline
+from workers.transaction import Transaction
+from workers.windows import WindowedCounts
+
+__all__ = ["OlapWorker", "PartitionWork"]
+
+_LOOKUP_TIMEOUT_S = 15.0
+_PIECE = 200
+_DEAF_S = 0.2
+_EAGER_S = 1.0
+_EAGER_WAIT_S = 0.02
+
+
+@dataclass
+class _Tally:
+    """What is in the open transaction. It goes to the board when it counts: once it is committed."""
+
+    events: int = 0
+    outputs: int = 0
+    dead_letters: int = 0
+    filtered: int = 0
+    lost: int = 0
+
+
+class PartitionWork:
+    """One partition: its consumer, its transaction and its state."""
+
+    def __init__(
+        self, settings: Settings, pipeline: Pipeline, partition: int, slot: WorkerSlot, record: OlapPartition
+    ) -> None:
+        self.partition = partition
+        self._settings = settings
+        self._topics = settings.topics
+        self._dimensions = pipeline.dimensions if settings.olap.aggregates else ()
+        self._processor = Processor(pipeline)
+        self._counts = WindowedCounts(settings.olap.window_retention_s)
+        self._interval_s = settings.olap.commit_interval_ms / 1000
+        self._slot = slot
+        self._record = record
+        # The consumer connects in the background while the transactional id is taken over.
+        self.consumer = Consumer(client.olap_consumer(settings))
+        self._transaction = Transaction(client.olap_producer(settings, partition), partition)
+        self._tally = _Tally()
+        self._next_offset = 0
+        self._due = 0.0
+        self._eager_until = 0.0
+
+    def committed_by_us(self) -> int | None:
+        """What this supervisor has committed of the partition; ``None`` if it has never owned it."""
+        return self._record.committed if self._record.owned_ns else None
+
+    def open(self) -> None:
+        """Take the partition over: fence, restore the state, find the offset, begin to fetch.
+
+        The order is what makes it exact. After fencing no transaction of a former owner can end any more, so
+        that the committed offset and the changelog stand still and belong to each other.
+        """
+        topic = self._topics.input.name
+        where = TopicPartition(topic, self.partition)
+        self._slot.stage = Stage.FENCING
+        self._transaction.open()
+        self._slot.stage = Stage.RESTORING
+        try:
+            # Fills the metadata that assign() needs; without it the first fetch waits a second for a refresh.
+            self.consumer.list_topics(topic, timeout=_LOOKUP_TIMEOUT_S)
+            committed = client.committed_offsets(self.consumer, [where], _LOOKUP_TIMEOUT_S)
+            low, high = self.consumer.get_watermark_offsets(where, _LOOKUP_TIMEOUT_S, cached=False)
+            restored = state.restore(
+                self.consumer,
+                self._topics.changelog.name,
+                self.partition,
+                self._dimensions,
+                self._counts,
+            )
+        except KafkaException as error:
+            raise client.lookup_failed(error, f"partition {self.partition}") from error
+        begin, lost = state.start_offset(
+            partition=self.partition,
+            committed=committed[self.partition],
+            state=restored,
+            low=low,
+            high=high,
+            counting=bool(self._dimensions),
+            olap=self._settings.olap,
+        )
+        self._next_offset = begin
+        self.consumer.assign([TopicPartition(topic, self.partition, begin)])
+        # Whoever waits for this partition has waited through a start or a restart already: for its first
+        # moments it commits what there is and does not wait for more.
+        self._eager_until = time.monotonic() + _EAGER_S
+        self._publish_ownership(begin, lost)
+
+    def _publish_ownership(self, begin: int, lost: int) -> None:
+        record = self._record
+        record.position = record.committed = begin
+        record.in_hand = record.in_hand_end = begin
+        self._tally.lost = lost
+        record.owned_ns = time.monotonic_ns()
+
+    def turn(self, wait_s: float) -> bool:
+        """Consume and process one batch, waiting for it at most ``wait_s``; commit if it is due.
+
+        Returns whether there was anything to do.
+        """
+        self._slot.stage = Stage.CONSUMING
+        eager = time.monotonic() < self._eager_until
+        if eager:
+            wait_s = min(wait_s, _EAGER_WAIT_S)
+        if not self._transaction.begun:
+            # consume() waits until it has a full batch or its time is over, so an event may already have
+            # waited for wait_s when it is returned: the interval counts from here, not from its arrival.
+            patience = wait_s if 0 < wait_s <= self._interval_s <= _DEAF_S else self._interval_s
+            self._due = time.monotonic() + (wait_s if eager else patience)
+        messages = self.consumer.consume(self._settings.olap.batch_events, self._wait(wait_s))
+        # What librdkafka reports stands among the records. It is judged behind them: the end of the partition
+        # is reached when they are processed, not before.
+        records = [message for message in messages if message.error() is None]
+        if records:
+            self._process(records)
+        if len(records) < len(messages):
+            self._judge([message for message in messages if message.error() is not None])
+        if self._transaction.begun and (
+            time.monotonic() >= self._due or self._tally.events >= self._settings.olap.commit_events
+        ):
+            self.commit()
+        return bool(records)
+
+    def _wait(self, wait_s: float) -> float:
+        if not self._transaction.begun:
+            return wait_s
+        return max(0.0, min(wait_s, self._due - time.monotonic()))
+
+    def _judge(self, reports: list[Message]) -> None:
+        for message in reports:
+            error = message.error()
+            assert error is not None
+            if error.code() == KafkaError._PARTITION_EOF:
+                if message.topic() == self._topics.input.name:  # not the changelog's, read before
+                    self._reached(message.offset() or 0)
+            else:
+                self._judge_error(error)
+
+    def _judge_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            # Retention overtook us. How many were lost, and whether that is accepted, is decided where a
+            # worker begins (state.start_offset): the successor says it, or goes on behind the gap.
+            raise WorkerError(
+                f"partition {self.partition}: offset {self._next_offset} is gone from the input"
+            )
+        if not client.passes(error):
+            raise WorkerError(f"partition {self.partition}: cannot consume: {error.str()} ({error.name()})")
+
+    def _reached(self, end: int) -> None:
+        """The end of the partition. Markers of transactions take offsets, too: behind them there is nothing
+        to process, and no lag."""
+        if end > self._next_offset:
+            self._next_offset = self._record.position = end
+            if not self._transaction.begun:
+                self._record.committed = end
+
+    def _process(self, messages: list[Message]) -> None:
+        """Process a fetched batch piece by piece.
+
+        A piece is small enough to stay in the CPU's cache from decoding to producing: pieces of 4,000 cost
+        40 % more per event than pieces of 200. And a bad record slows down no more than its piece.
+        """
+        self._slot.stage = Stage.PROCESSING
+        self._transaction.begin()
+        for start in range(0, len(messages), _PIECE):
+            self._process_piece(messages[start : start + _PIECE])
+
+    def _process_piece(self, messages: list[Message]) -> None:
+        first, last = messages[0].offset(), messages[-1].offset()
+        assert first is not None
+        assert last is not None
+        self._record.in_hand, self._record.in_hand_end = first, last + 1
+        batch = self._processor.process([message.value() for message in messages])
+        self._produce(messages, batch)
+        if self._dimensions:
+            self._count(messages, batch)
+        self._next_offset = last + 1
+        self._account(len(messages), batch)
+
+    def _produce(self, messages: list[Message], batch: Batch) -> None:
+        if len(batch.payloads) == len(messages):
+            records = [
+                {"value": payload, "key": message.key()}
+                for payload, message in zip(batch.payloads, messages, strict=True)
+            ]
+        else:
+            records = [
+                {"value": payload, "key": messages[index].key()}
+                for payload, index in zip(batch.payloads, batch.indexes, strict=True)
+            ]
+        too_large = self._transaction.produce_all(self._topics.output.name, records)
+        batch.reject(too_large, "TooLarge", "the enriched event is larger than a record may be")
+        for bad in batch.bad:
+            deadletter.send(self._transaction, self._topics.dlq.name, messages[bad.index], bad)
+
+    def _count(self, messages: list[Message], batch: Batch) -> None:
+        def minutes() -> list[int]:
+            return [_minute(messages[index]) for index in batch.indexes]
+
+        try:
+            self._counts.add(batch.keys, min(_minute(messages[0]), _minute(messages[-1])), minutes)
+        except (TypeError, IndexError) as error:
+            raise self._uncountable(error) from error
+
+    def _uncountable(self, error: Exception) -> WorkerError:
+        return WorkerError(
+            f"partition {self.partition}: enrich() of {self._settings.app.pipeline} returned a key that "
+            f"cannot be counted: {error}",
+            "a key is a tuple: the epoch minute or None, then a string, an integer or None for each of "
+            f"DIMENSIONS ({', '.join(self._dimensions)})",
+            WorkerExit.CONFIGURATION,
+        )
+
+    def _account(self, consumed: int, batch: Batch) -> None:
+        self._record.position = self._next_offset
+        tally = self._tally
+        tally.events += consumed
+        tally.outputs += len(batch.payloads)
+        tally.dead_letters += len(batch.bad)
+        tally.filtered += batch.filtered
+        self._slot.events += consumed
+        self._slot.bad += len(batch.bad)
+        self._slot.heartbeat_ns = time.monotonic_ns()
+
+    def commit(self) -> None:
+        """Add state and offset to the transaction and commit it."""
+        if not self._transaction.begun:
+            return
+        self._write_state()
+        self._slot.stage = Stage.SENDING_OFFSETS
+        self._transaction.send_offsets(self.consumer, self._topics.input.name, self._next_offset)
+        self._slot.stage = Stage.COMMITTING
+        self._transaction.commit()
+        self._publish_commit()
+
+    def _publish_commit(self) -> None:
+        record, tally = self._record, self._tally
+        record.committed = self._next_offset
+        record.transactions += 1
+        record.events += tally.events
+        record.outputs += tally.outputs
+        record.dead_letters += tally.dead_letters
+        record.filtered += tally.filtered
+        record.lost += tally.lost
+        record.late += self._counts.late
+        record.committed_ns = self._slot.heartbeat_ns = time.monotonic_ns()
+        self._counts.late = 0
+        self._tally = _Tally()
+
+    def _write_state(self) -> None:
+        produce, changelog = self._transaction.produce, self._topics.changelog.name
+        try:
+            partials = list(aggregates.records(self._counts, self.partition, self._dimensions))
+        except (TypeError, ValueError) as error:  # a dimension too many or too few, or not for JSON
+            raise self._uncountable(error) from error
+        for key, value in partials:
+            produce(self._topics.aggregates.name, value, key)
+        for window, dimensions, count in self._counts.changed():
+            produce(changelog, state.encode_count(count), state.count_key(window, dimensions))
+        self._counts.written()
+        for window, dimensions in self._counts.close_old():
+            produce(changelog, None, state.count_key(window, dimensions))
+        produce(changelog, state.encode_offset(self._next_offset, self._dimensions), state.OFFSET_KEY)
+
+    def close(self) -> None:
+        """Give the partition back. What is not committed is dropped; the next owner processes it again."""
+        self._transaction.abort()
+        self.consumer.close()
+
+
+class OlapWorker:
+    """The partitions of one worker process, served in turn."""
+
+    rest_s = 0.0
+
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        board: Board,
+        slot: WorkerSlot,
+        partitions: Iterable[int],
+        *,
+        contested: bool = False,
+    ) -> None:
+        self._contested = contested
+        self._slot = slot
+        self._topic = settings.topics.input.name
+        self._work = [
+            PartitionWork(settings, pipeline, partition, slot, board.olap(partition))
+            for partition in partitions
+        ]
+        # With nothing to do, a turn waits for this long; its partitions share a commit interval.
+        # Never for long, whatever the interval: it would not hear that it is to stop.
+        self._idle_s = min(_DEAF_S, settings.olap.commit_interval_ms / 1000) / max(1, len(self._work))
+        self._busy = False
+
+    def open(self) -> None:
+        if self._contested:
+            self._slot.stage = Stage.FENCING
+            ours = {work.partition: work.committed_by_us() for work in self._work}
+            contest.look(self._work[0].consumer, self._topic, ours)
+        for work in self._work:
+            work.open()
+
+    def step(self) -> None:
+        """One turn of every partition. While one of them has work, none waits for the others."""
+        self._slot.heartbeat_ns = time.monotonic_ns()
+        wait = 0.0 if self._busy and len(self._work) > 1 else self._idle_s
+        worked = [work.turn(wait) for work in self._work]
+        self._busy = any(worked)
+
+    def drain(self) -> None:
+        """Commit what is in hand and give everything back.
+
+        Each partition for itself: where one fails, the others' transactions must not stay open, since they
+        would hold up their readers until the brokers end them. Raises what went wrong first.
+        """
+        failures: list[WorkerError] = []
+        for work in self._work:
+            try:
+                work.commit()
+            except WorkerError as error:
+                failures.append(error)
+            work.close()
+        if failures:
+            raise failures[0]
+
+
+def _minute(message: Message) -> int:
+    return message.timestamp()[1] // 60_000

@@ -1,0 +1,216 @@
+"""The real-time worker: reads every partition, shows each event within milliseconds, at least once.
+
+It has its own group and, like the OLAP side, assigned partitions: no rebalance can hold it up. Offsets are
+committed after the sinks have flushed, so that a crash repeats events and never skips one. Records that
+cannot be decoded are counted and left to the OLAP side, which puts them into the dead letters.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from supervisor.contract.board import Board, Stage, WorkerSlot
+from supervisor.contract.settings import Settings
+from workers import client
+from workers.decode import Processor
+from workers.errors import WorkerError
+from workers.pipeline import Pipeline
+from workers.sinks import Sink, SinkClosed, SinkUnavailable
+
+__all__ = ["RealtimeWorker"]
+
+_log = logging.getLogger("realtime")
+_BATCH_EVENTS = 1_000
+_HELD_UP_S = 0.05
+_LOOKUP_TIMEOUT_S = 15.0
+
+
+class RealtimeWorker:
+    """Consumes, enriches, shows, commits."""
+
+    rest_s = 0.0
+
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        board: Board,
+        slot: WorkerSlot,
+        partitions: Sequence[int],
+        sinks: Sequence[Sink],
+    ) -> None:
+        self._settings = settings
+        self._topic = settings.topics.input.name
+        self._records = {partition: board.realtime(partition) for partition in partitions}
+        self._slot = slot
+        self._latency = slot.latency
+        self._processor = Processor(pipeline)
+        self._sinks = list(sinks)
+        self._held_up = False
+        self._told = False
+        self._refused: KafkaError | None = None
+        self._interval_s = settings.realtime.commit_interval_ms / 1000
+        self._consumer = Consumer({**client.realtime_consumer(settings), "on_commit": self._on_commit})
+        self._uncommitted: dict[int, int] = {}
+        self._due = 0.0
+
+    def open(self) -> None:
+        """Find the offsets and begin to fetch."""
+        self._slot.stage = Stage.RESTORING
+        where = [TopicPartition(self._topic, partition) for partition in self._records]
+        try:
+            self._consumer.list_topics(self._topic, timeout=_LOOKUP_TIMEOUT_S)
+            if self._settings.realtime.start == "latest":
+                for place in where:
+                    place.offset = OFFSET_END
+            else:
+                committed = client.committed_offsets(self._consumer, where, _LOOKUP_TIMEOUT_S)
+                for place in where:
+                    offset = committed[place.partition]
+                    place.offset = OFFSET_BEGINNING if offset is None else offset
+        except KafkaException as error:
+            raise client.lookup_failed(error, "real time") from error
+        self._consumer.assign(where)
+        for place in where:
+            record = self._records[place.partition]
+            record.position = record.committed = max(0, place.offset)
+
+    def step(self) -> None:
+        """Wait for an event, take what has come with it, and show all of it."""
+        self._slot.heartbeat_ns = time.monotonic_ns()
+        if self._held_up and not self._flush():
+            self._poll_sinks()
+            time.sleep(_HELD_UP_S)
+            return
+        self._slot.stage = Stage.CONSUMING
+        # poll() returns with the first event; consume() would wait for a full batch.
+        first = self._consumer.poll(0.1)
+        if first is not None:
+            batch = [first, *self._consumer.consume(_BATCH_EVENTS, 0)]
+            self._show([message for message in batch if self._is_record(message)])
+        self._poll_sinks()
+        if self._uncommitted and time.monotonic() >= self._due:
+            self._commit()
+        if self._refused is not None:
+            raise WorkerError(
+                f"real time: offsets cannot be committed: {self._refused.str()} ({self._refused.name()})",
+                f"check that the client may read the consumer group {self._settings.app.name}.realtime",
+            )
+
+    def _is_record(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            # Markers of transactions take offsets, too: behind them there is nothing to show, and no lag.
+            record = self._records[message.partition() or 0]
+            record.position = max(record.position, message.offset() or 0)
+            return False
+        if not client.passes(error):
+            raise WorkerError(f"real time: cannot consume: {error.str()} ({error.name()})")
+        return False
+
+    def _show(self, messages: list[Message]) -> None:
+        if not messages:
+            return
+        self._slot.stage = Stage.PROCESSING
+        batch = self._processor.process([message.value() for message in messages])
+        if batch.payloads:
+            self._each_sink(lambda sink: sink.write(batch.payloads))
+        now_ms = int(time.time() * 1000)
+        self._latency.add(now_ms - message.timestamp()[1] for message in messages)
+        if not self._uncommitted:
+            self._due = time.monotonic() + self._interval_s
+        for message in messages:
+            self._seen(message)
+        self._slot.events += len(messages)
+        self._slot.bad += len(batch.bad)
+        self._slot.shown += len(batch.payloads)
+
+    def _seen(self, message: Any) -> None:
+        partition, offset = message.partition(), message.offset()
+        self._uncommitted[partition] = offset + 1
+        record = self._records[partition]
+        record.position = max(record.position, offset + 1)
+
+    def _poll_sinks(self) -> None:
+        for sink in self._sinks:
+            sink.poll()
+
+    def _each_sink(self, act: Callable[[Sink], None]) -> None:
+        """Do ``act`` with every sink; one whose reader has gone for good is dropped.
+
+        A sink that lost lines raises, which ends the worker: its successor begins at the committed offset.
+        """
+        for sink in list(self._sinks):
+            try:
+                act(sink)
+            except SinkUnavailable as fault:
+                if not self._told:
+                    _log.warning("held up: %s", fault.cause)
+                self._held_up = self._told = True
+            except SinkClosed as fault:
+                _log.warning("sink %s dropped: %s", sink.name, fault.cause)
+                self._sinks.remove(sink)
+                sink.close()
+
+    def _flush(self) -> bool:
+        """Whether every sink has put out what it was given. Until it has, nothing more is consumed."""
+        self._held_up = False
+        self._each_sink(lambda sink: sink.flush())
+        if self._told and not self._held_up:
+            self._told = False
+            _log.info("sinks take events again")
+        return not self._held_up
+
+    def _commit(self) -> None:
+        if self._flush():
+            self._consumer.commit(offsets=self._take_uncommitted(), asynchronous=True)
+
+    def _take_uncommitted(self) -> list[TopicPartition]:
+        offsets = [TopicPartition(self._topic, p, offset) for p, offset in self._uncommitted.items()]
+        self._uncommitted.clear()
+        return offsets
+
+    def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        """What became of a commit, told by librdkafka while the consumer polls."""
+        for place in offsets:
+            failed = place.error or error
+            if failed is None:
+                self._records[place.partition].committed = place.offset
+            elif client.passes(failed):
+                # It is tried again, with all that has been shown by now: of two commits under way the
+                # earlier one may fail last, and must not set the group back.
+                self._uncommitted[place.partition] = self._records[place.partition].position
+                self._due = time.monotonic() + self._interval_s
+            else:
+                self._refused = failed
+
+    def drain(self) -> None:
+        """Flush the sinks, commit, give everything back."""
+        if self._uncommitted and self._flush():
+            try:
+                self._on_commit(
+                    None, self._consumer.commit(offsets=self._take_uncommitted(), asynchronous=False)
+                )
+            except KafkaException as error:
+                raise client.lookup_failed(error, "real time") from error
+        self.close()
+
+    def close(self) -> None:
+        for sink in self._sinks:
+            sink.close()
+        self._consumer.close()

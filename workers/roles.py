@@ -1,0 +1,47 @@
+"""The roles a worker process can take, and how each is built. Importing it loads the Kafka client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from supervisor.contract.board import Board, WorkerSlot
+from supervisor.contract.messages import Report, Serve
+from supervisor.contract.settings import Settings
+from workers import pipeline as pipelines
+from workers import sinks
+from workers.main import WorkerRole
+from workers.olap import OlapWorker
+from workers.pipeline import Pipeline
+from workers.realtime import RealtimeWorker
+
+__all__ = ["build", "load_pipeline"]
+
+
+def load_pipeline(settings: Settings) -> Pipeline:
+    return pipelines.load(settings.app.pipeline)
+
+
+def build(
+    serve: Serve,
+    settings: Settings,
+    pipeline: Pipeline,
+    board: Board,
+    slot: WorkerSlot,
+    tell: Callable[[Report], None],
+) -> WorkerRole:
+    """The object that fills the role of ``serve``; nothing has been opened yet."""
+    if serve.role == "olap":
+        return OlapWorker(settings, pipeline, board, slot, serve.partitions, contested=serve.contested)
+    if serve.role == "realtime":
+        return RealtimeWorker(
+            settings,
+            pipeline,
+            board,
+            slot,
+            serve.partitions,
+            sinks.open_sinks(settings.realtime, board.path.parent),
+        )
+    # It alone needs the admin client and the topics; the others need not pay for the imports.
+    from workers.probe import Probe
+
+    return Probe(settings, board, slot, tell)

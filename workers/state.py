@@ -1,0 +1,194 @@
+"""State that survives: the changelog topic of one partition, written in the transaction it belongs to.
+
+Records of the changelog, compacted by key:
+
+=======================  ====================================================================
+key                      value
+=======================  ====================================================================
+``offset``               ``{"next_offset":1234,"dimensions":["region","time_flg"]}``, in every
+                         transaction
+``[null,"East",1]``      a count of the total, by its dimensions
+``[29841125,"East",1]``  a count of one minute window; no value once the window is closed
+=======================  ====================================================================
+
+``next_offset`` says which input offset the state belongs to. It outlives the consumer group's offsets, which
+brokers drop a week after the last commit (``offsets.retention.minutes``), and shows when somebody moved them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from supervisor.contract.settings import Olap
+from workers import client
+from workers.errors import BrokersAway, StateMismatch
+from workers.windows import Dimensions, Window, WindowedCounts
+
+__all__ = ["OFFSET_KEY", "count_key", "encode_count", "encode_offset", "restore", "start_offset"]
+
+OFFSET_KEY = b"offset"
+_LOOKUP_TIMEOUT_S = 10.0
+_STEP_S = 0.05
+_PATIENCE_S = 60.0
+
+
+class _Offset(msgspec.Struct):
+    next_offset: int
+    dimensions: list[str]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_offset = msgspec.json.Decoder(_Offset).decode
+_decode_count = msgspec.json.Decoder(int).decode
+
+
+def count_key(window: Window, dimensions: Dimensions) -> bytes:
+    """The changelog key of one count."""
+    return _encode((window, *dimensions))
+
+
+def _key_decoder(dimensions: int) -> Callable[[bytes], tuple[Any, ...]]:
+    key: Any = tuple[(Window, *[Any] * dimensions)]  # type: ignore[misc]
+    return msgspec.json.Decoder(key).decode
+
+
+def encode_count(count: int) -> bytes:
+    return _encode(count)
+
+
+def encode_offset(next_offset: int, dimensions: Sequence[str]) -> bytes:
+    return _encode(_Offset(next_offset, list(dimensions)))
+
+
+def restore(
+    consumer: Consumer, topic: str, partition: int, dimensions: Sequence[str], counts: WindowedCounts
+) -> int | None:
+    """Read the partition's changelog into ``counts``; returns the input offset it belongs to, if any.
+
+    Everything up to the last stable offset is read. The caller has fenced the former owner, so that nothing
+    is added meanwhile. Raises :class:`BrokersAway` if the brokers stop answering for a minute, and
+    :class:`StateMismatch` if what stands there is not our state.
+    """
+    latest = dict(_records(consumer, topic, partition))
+    value = latest.pop(OFFSET_KEY, None)
+    if value is None and not latest:
+        return None
+    try:
+        offset = _decode_offset(value or b"")
+        if offset.dimensions != list(dimensions):
+            raise StateMismatch(
+                f"partition {partition}: {topic} holds counts by {_listed(offset.dimensions)}, "
+                f"the pipeline counts by {_listed(dimensions)}",
+                "counting by something else begins anew: give topics.changelog.name and "
+                'topics.aggregates.name new names and set olap.on_lost_state = "restart" for one start',
+            )
+        decode_key = _key_decoder(len(dimensions))
+        for key, count in latest.items():
+            if count is not None:
+                window, *values = decode_key(key)
+                counts.restore(window, tuple(values), _decode_count(count))
+    except (msgspec.DecodeError, ValueError, TypeError) as error:
+        raise StateMismatch(
+            f"partition {partition}: {topic} holds records that are not ours: {error}",
+            "give topics.changelog.name a topic that nobody else writes to",
+        ) from error
+    return offset.next_offset
+
+
+def _listed(dimensions: Sequence[str]) -> str:
+    return ", ".join(dimensions) or "nothing"
+
+
+def _records(consumer: Consumer, topic: str, partition: int) -> Iterator[tuple[bytes, bytes | None]]:
+    """All records of the changelog partition from its beginning to its end as it is now."""
+    low, high = _watermarks(consumer, topic, partition)
+    if low == high:
+        return
+    consumer.assign([TopicPartition(topic, partition, low)])
+    heard = time.monotonic()
+    while True:
+        for message in consumer.consume(10_000, _STEP_S):
+            error = message.error()
+            if error is None:
+                heard = time.monotonic()
+                key = message.key()
+                if key is not None:
+                    yield key, message.value()
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # A follower's end may be behind the leader's, which is what counts; then it comes again.
+                if (message.offset() or 0) >= high:
+                    return
+            elif not client.passes(error):
+                raise KafkaException(error)
+        if time.monotonic() - heard > _PATIENCE_S:
+            raise BrokersAway(f"partition {partition}: the changelog {topic} could not be read for a minute")
+
+
+def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    try:
+        found: tuple[int, int] = consumer.get_watermark_offsets(
+            TopicPartition(topic, partition), _LOOKUP_TIMEOUT_S, cached=False
+        )
+    except KafkaException as error:
+        raise BrokersAway(
+            f"partition {partition}: the changelog {topic} does not answer: {error.args[0].str()}"
+        ) from error
+    return found
+
+
+def start_offset(
+    *,
+    partition: int,
+    committed: int | None,
+    state: int | None,
+    low: int,
+    high: int,
+    counting: bool,
+    olap: Olap,
+) -> tuple[int, int]:
+    """Where to begin, and how many records were lost to retention: the one decision, pure.
+
+    ``committed`` is the consumer group's offset and ``state`` the changelog's, ``None`` where there is none;
+    ``low`` and ``high`` are the input's first offset and the one after its last; ``counting`` is whether
+    there are aggregates to be right.
+
+    Raises :class:`StateMismatch` where going on would count events twice or lose them unseen.
+    """
+    if committed is not None and state is not None and committed < state:
+        raise StateMismatch(
+            f"partition {partition}: the consumer group's offset was set back to {committed}, "
+            f"but the aggregates already count everything up to {state}",
+            "to process the input again give the app another name (app.name) and other output topics; "
+            f"to go on, set the group's offset of partition {partition} to {state}",
+        )
+    stateless = state is None and committed is not None and committed > 0
+    if stateless and counting and olap.on_lost_state == "fail":
+        raise StateMismatch(
+            f"partition {partition}: the consumer group is at offset {committed}, but there is no state: "
+            "the changelog topic was emptied, deleted or renamed, and counts would begin at zero",
+            'restore the topic; or accept that with olap.on_lost_state = "restart" for one start',
+        )
+    begin = committed if committed is not None else state
+    if begin is None:
+        return low, 0
+    if begin > high:
+        raise StateMismatch(
+            f"partition {partition}: the next offset is {begin}, but the input ends at {high}: "
+            "the topic was deleted and made anew, or this is another cluster",
+            "give the app another name (app.name), or delete the changelog topic and the consumer group",
+        )
+    if begin >= low:
+        return begin, 0
+    if olap.on_lost_offsets == "earliest":
+        return low, low - begin
+    raise StateMismatch(
+        f"partition {partition}: {low - begin} records from offset {begin} on were removed by retention "
+        f"before they were processed; the input now begins at {low}",
+        'accept the loss with olap.on_lost_offsets = "earliest"; '
+        "raise the input's retention_ms so that it cannot happen again",
+    )
