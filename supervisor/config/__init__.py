@@ -1,0 +1,1 @@
+"""Reads the configuration: file, environment and flags become one ``Settings``."""

@@ -1,0 +1,213 @@
+"""Brings a cluster to what is declared: look, plan, carry out, look again, until nothing is left to do.
+
+No lock is needed between two of these, nor anything to clean up after one that was killed. Every action is
+one request that a broker takes or refuses by itself, and none is planned from memory: whoever was slower is
+told that the topic exists already, or has that many partitions, looks again and finds the work done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from supervisor.contract.faults import ConfigurationFault, Fault
+from supervisor.contract.settings import Kafka, Settings
+from supervisor.topics.admin import Admin, Deadline
+from supervisor.topics.declaration import desire
+from supervisor.topics.errors import refusals_fault
+from supervisor.topics.model import Action, Desired, Observed, Plan, Refusal, ReplicationDrift
+from supervisor.topics.placement import unready, unseen
+from supervisor.topics.plan import plan
+from supervisor.topics.render import sentence
+
+__all__ = ["Survey", "apply", "bootstrap", "observe", "survey"]
+
+_REACH_S = 10.0
+_PAUSE_S = (0.02, 0.05, 0.1, 0.2)
+_QUIET_ROUNDS = 8
+
+Report = Callable[[str], None]
+
+
+class Survey(Struct, frozen=True):
+    """One look at the cluster and what follows from it."""
+
+    desired: Sequence[Desired]
+    observed: Observed
+    plan: Plan
+
+
+def observe(settings: Settings, timeout_s: float) -> Observed:
+    """What is there of the declared topics; compares and changes nothing.
+
+    Raises BrokersUnreachable, or ConfigurationFault if the cluster is another than ``kafka.cluster_id``."""
+    return _Convergence(settings.kafka, desire(settings.topics)).observe(Deadline(timeout_s))
+
+
+def survey(settings: Settings, timeout_s: float) -> Survey:
+    """What differs; changes nothing. The brokers are asked to check each action, so that what they would
+    refuse is among ``plan.refusals``.
+
+    Raises BrokersUnreachable if there is no answer within ``timeout_s``, ConfigurationFault if the
+    declaration contradicts itself or the cluster is another than ``kafka.cluster_id``."""
+    deadline = Deadline(timeout_s)
+    return _Convergence(settings.kafka, desire(settings.topics)).survey(deadline)
+
+
+def apply(
+    settings: Settings,
+    timeout_s: float,
+    *,
+    approve: Callable[[Survey], bool] = lambda _: True,
+    report: Report = lambda _: None,
+    desired: Sequence[Desired] | None = None,
+) -> Observed | None:
+    """Make the cluster as declared, and wait until every live broker shows every topic with its leaders and
+    enough replicas in sync. ``approve`` sees the plan first, once, if there is something to do; when it says
+    no, nothing is changed and None is returned. ``timeout_s`` counts from there.
+
+    Raises Fault; what was done up to then stays, and another run goes on from there."""
+    convergence = _Convergence(settings.kafka, desire(settings.topics) if desired is None else desired)
+    first = convergence.survey(Deadline(min(_REACH_S, timeout_s)))
+    _refuse(first.plan.refusals, first.plan.drift)
+    if first.plan.actions and not approve(first):
+        return None
+    convergence.confirm_all()
+    return convergence.run(Deadline(timeout_s), report)
+
+
+def bootstrap(settings: Settings, timeout_s: float, report: Report = lambda _: None) -> Observed:
+    """What ``supervisor start`` does before its workers: plan and apply without asking.
+
+    Returns what is actually there. With nothing to do it costs one look at one broker. Brokers that are away,
+    or too few, are waited for. Placement is waited for only where this run changed something, so that a
+    degraded cluster can be worked with, and more replicas than declared are no obstacle: that is how a
+    running reassignment looks.
+
+    Raises Fault if the topics cannot be had as declared, BrokersUnreachable if there is no answer in time."""
+    convergence = _Convergence(settings.kafka, desire(settings.topics))
+    return convergence.run(Deadline(timeout_s), report, starting=True)
+
+
+class _Convergence:
+    def __init__(self, kafka: Kafka, desired: Sequence[Desired]) -> None:
+        self._kafka = kafka
+        self._desired = desired
+        self._names = [wanted.topic for wanted in self._desired]
+        self._touched: set[str] = set()
+        self._done: list[Action] = []
+        self._admin = Admin(kafka)
+
+    def observe(self, deadline: Deadline) -> Observed:
+        """Raises ConfigurationFault for another cluster than the one that is expected."""
+        observed = self._admin.observe(self._names, deadline)
+        expected = self._kafka.cluster_id
+        if expected and observed.cluster_id != expected:
+            raise ConfigurationFault(
+                f"the brokers at {self._kafka.bootstrap_servers} are cluster {observed.cluster_id}, "
+                f"and kafka.cluster_id is {expected}",
+                "correct kafka.bootstrap_servers or kafka.cluster_id",
+            )
+        return observed
+
+    def survey(self, deadline: Deadline) -> Survey:
+        observed, found = self._look(deadline)
+        if found.actions and not found.refusals:
+            found = _with_refusals(found, self._admin.validate(found.actions, deadline))
+        return Survey(self._desired, observed, found)
+
+    def confirm_all(self) -> None:
+        """Wait for every topic's placement, not just for those that this run changes."""
+        self._touched.update(self._names)
+
+    def run(self, deadline: Deadline, report: Report, *, starting: bool = False) -> Observed:
+        """Look, plan and act until nothing is left to do or to wait for."""
+        rounds = 0
+        while True:
+            observed, found = self._look(deadline)
+            if starting and _brokers_may_come(found.refusals) and not deadline.passed():
+                waiting = [refusal.cause for refusal in found.refusals]
+            else:
+                _refuse(found.refusals, _obstacles(found.drift, starting))
+                waiting = self._act(found, deadline, report) or self._waiting(observed, deadline)
+            if not waiting:
+                return observed
+            if deadline.passed():
+                raise self._late(waiting, deadline)
+            if rounds == _QUIET_ROUNDS:
+                report(f"waiting: {waiting[0]}")
+            deadline.pause(_PAUSE_S[min(rounds, len(_PAUSE_S) - 1)])
+            rounds += 1
+
+    def _look(self, deadline: Deadline) -> tuple[Observed, Plan]:
+        observed = self.observe(deadline)
+        return observed, plan(self._desired, observed)
+
+    def _act(self, found: Plan, deadline: Deadline, report: Report) -> list[str]:
+        """Carry out what this run has not done already: of that, the metadata merely lags behind."""
+        if not found.actions:
+            return []
+        todo = [action for action in found.actions if action not in self._done]
+        if todo:
+            _refuse(self._admin.validate(todo, deadline), ())
+            self._touched.update(action.topic for action in todo)
+
+            def done(action: Action) -> None:
+                self._done.append(action)
+                report(sentence(action, done=True))
+
+            self._admin.apply(todo, deadline, done)
+        return [f"not visible yet: {sentence(action)}" for action in found.actions]
+
+    def _waiting(self, observed: Observed, deadline: Deadline) -> list[str]:
+        desired = [wanted for wanted in self._desired if wanted.topic in self._touched]
+        if not desired:
+            return []
+        waiting = unready(desired, observed)
+        if not waiting:
+            views = self._admin.views([wanted.topic for wanted in desired], observed.brokers, deadline)
+            waiting = unseen(desired, observed, views)
+        return waiting
+
+    def _late(self, waiting: Sequence[str], deadline: Deadline) -> Fault:
+        more = f" (and {len(waiting) - 1} more)" if len(waiting) > 1 else ""
+        return Fault(
+            f"the topics were not ready within {deadline.timeout_s:g} s: {waiting[0]}{more}",
+            "look at the brokers and run it again: what was done stays done",
+        )
+
+
+def _refuse(refusals: Sequence[Refusal], drift: Sequence[ReplicationDrift]) -> None:
+    every = [*refusals, *map(_drift_refusal, drift)]
+    if every:
+        raise refusals_fault(every)
+
+
+def _drift_refusal(drift: ReplicationDrift) -> Refusal:
+    return Refusal(
+        kind="replication",
+        topic=drift.topic,
+        setting=drift.setting,
+        cause=f"topic {drift.topic} has replication factor {drift.observed} "
+        f"and is declared with {drift.declared}",
+        remedy=f"set {drift.setting} = {drift.observed}, or move replicas with kafka-reassign-partitions "
+        "and the output of `supervisor topics plan --reassignment`",
+    )
+
+
+def _obstacles(drift: Sequence[ReplicationDrift], starting: bool) -> list[ReplicationDrift]:
+    return [each for each in drift if not (starting and each.observed > each.declared)]
+
+
+def _brokers_may_come(refusals: Sequence[Refusal]) -> bool:
+    return bool(refusals) and all(refusal.kind == "brokers" for refusal in refusals)
+
+
+def _with_refusals(found: Plan, refusals: Sequence[Refusal]) -> Plan:
+    return Plan(
+        actions=found.actions,
+        drift=found.drift,
+        refusals=(*found.refusals, *refusals),
+        warnings=found.warnings,
+    )
