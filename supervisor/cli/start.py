@@ -1,0 +1,49 @@
+"""``supervisor start``."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from supervisor.cli._settings import setting, with_settings
+from supervisor.config.load import Loaded
+
+__all__ = ["command"]
+
+
+@click.command("start", short_help="Run the workers, in the foreground.")
+@setting(
+    "--olap-workers",
+    "olap.workers",
+    metavar="N",
+    help="Number of OLAP workers; one per partition if not given.",
+)
+@setting(
+    "--bootstrap/--no-bootstrap",
+    "runtime.bootstrap",
+    help="Create and extend topics first (default), or not.",
+)
+@with_settings(runs_here=True)
+def command(loaded: Loaded) -> None:
+    """Run one real-time worker and N OLAP workers until told to stop.
+
+    SIGTERM drains: workers finish, flush and commit, all within runtime.drain_timeout_s. Ctrl-C stops
+    quickly, a second one at once; nothing is lost either way: what is not committed is processed again.
+
+    \b
+    Examples:
+      supervisor start                          one OLAP worker per partition
+      supervisor start --olap-workers 4
+      supervisor start --config prod.toml --set log.format=json
+    """
+    from supervisor.contract import logs
+    from supervisor.contract.rundir import ensure_run_dir, run_dir
+    from supervisor.loop import Loop
+    from supervisor.supervision import Supervisor
+
+    settings = loaded.settings
+    logs.set_up(settings.log, "supervisor")
+    directory = ensure_run_dir(run_dir(settings, os.environ))
+    with Loop() as loop:
+        Supervisor(settings, directory, loop).run()

@@ -1,0 +1,52 @@
+"""``supervisor stop``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+import click
+
+from supervisor.cli._settings import with_settings
+from supervisor.config.load import Loaded
+from supervisor.contract.exits import Exit
+
+__all__ = ["command"]
+
+_BEYOND_DRAIN_S = 5.0
+
+
+@click.command("stop", short_help="Drain the workers and stop the supervisor.")
+@click.option("--quick", is_flag=True, help="Do not wait for work in hand: it is processed again later.")
+@with_settings()
+def command(loaded: Loaded, quick: bool) -> int:
+    """Stop the running supervisor and wait until it is gone.
+
+    \b
+    Examples:
+      supervisor stop
+      supervisor stop --quick
+    """
+    from supervisor import instance
+    from supervisor.contract.faults import Fault
+    from supervisor.contract.rundir import run_dir
+
+    directory = run_dir(loaded.settings, os.environ)
+    pid = instance.holder(directory)
+    if pid is None:
+        raise Fault(f"no supervisor is running here ({directory})", "start one with `supervisor start`")
+    with contextlib.suppress(ProcessLookupError):  # it has ended this very moment
+        os.kill(pid, signal.SIGINT if quick else signal.SIGTERM)
+    patience = loaded.settings.runtime.drain_timeout_s + _BEYOND_DRAIN_S
+    deadline = time.monotonic() + patience
+    while instance.holder(directory) == pid:
+        if time.monotonic() > deadline:
+            raise Fault(
+                f"the supervisor (pid {pid}) has not stopped after {patience:g} s",
+                "see its log, or stop it with `kill -9`: nothing is lost by that",
+            )
+        time.sleep(0.05)
+    click.echo(f"stopped (pid {pid})")
+    return Exit.OK
