@@ -1,0 +1,267 @@
+"""Worker processes as the supervisor sees them: real ones, without a broker."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from supervisor import child as children
+from supervisor.child import Child, spawn
+from supervisor.contract.board import Board, Role, Stage
+from supervisor.contract.exits import WorkerExit
+from supervisor.contract.messages import Failed, Serve, Standby
+from supervisor.contract.settings import App, Settings
+
+_DEADLINE_S = 60.0
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return Board.create(tmp_path / "board", workers=4, partitions=2)
+
+
+@pytest.fixture
+def started(board: Board) -> Iterator[Child]:
+    child = spawn(1, board.path, Settings())
+    yield child
+    child.kill()
+    child.reap()
+
+
+def descriptors() -> set[str]:
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
+def next_report(child: Child) -> object:
+    assert wait([child.reports], _DEADLINE_S)
+    return child.take_report()
+
+
+def ended(child: Child) -> None:
+    assert wait([child.sentinel], _DEADLINE_S)
+
+
+def test_a_started_process_says_when_it_is_ready_and_stands_on_the_board(
+    board: Board, started: Child
+) -> None:
+    assert next_report(started) == Standby()
+    assert started.take_report() is None
+    slot = board.worker(1)
+    assert (slot.pid, slot.role, slot.stage) == (started.pid, Role.SPARE, Stage.STANDBY)
+    assert slot.heartbeat_ns >= slot.started_ns > 0
+
+
+def test_a_process_in_standby_that_is_told_to_stop_ends_by_itself(board: Board) -> None:
+    child = spawn(0, board.path, Settings())
+    next_report(child)
+    child.drain(5.0)
+    ended(child)
+    assert child.told_to_stop
+    assert child.reap() == WorkerExit.OK
+
+
+def test_a_process_that_was_killed_is_collected_with_its_signal(board: Board) -> None:
+    child = spawn(0, board.path, Settings())
+    child.kill()
+    ended(child)
+    assert child.take_report() is None
+    assert child.reap() == -signal.SIGKILL
+
+
+def test_the_last_words_of_a_process_are_there_after_its_death(board: Board) -> None:
+    """It never reads the role it was given, which must not cost us what it said itself."""
+    child = spawn(0, board.path, Settings(app=App(pipeline="no.such.pipeline")))
+    child.serve(Serve("olap", 0, (0,), (), 0))
+    ended(child)
+    report = child.take_report()
+    assert isinstance(report, Failed)
+    assert "no.such.pipeline" in report.cause
+    assert report.exit_code == WorkerExit.CONFIGURATION
+    assert child.take_report() is None
+    assert child.reap() == WorkerExit.CONFIGURATION
+
+
+def test_one_that_is_dead_can_be_told_nothing_and_that_is_no_error(board: Board) -> None:
+    child = spawn(0, board.path, Settings())
+    child.kill()
+    ended(child)
+    assert child.serve(Serve("olap", 0, (0,), (), 0)) is False
+    child.drain(1.0)
+    child.kill()
+    child.reap()
+
+
+def test_no_signal_goes_to_a_pid_that_may_be_somebody_elses_by_now(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """multiprocessing collects every dead child whenever it starts another one, which frees the pid. A second
+    death of the same round is such a child: collected, and its sentinel not yet looked at."""
+    child = spawn(0, board.path, Settings())
+    child.kill()
+    ended(child)
+    assert child.pid not in {process.pid for process in multiprocessing.active_children()}
+    signals: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
+    child.drain(1.0)
+    child.kill()
+    assert signals == []
+    assert child.reap() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["subprocess.Popen(['sleep', '600'], close_fds=False).pid", "os.fork() or time.sleep(600)"],
+    ids=["a program", "a fork"],
+)
+def test_what_a_pipeline_started_does_not_hide_the_death_of_its_worker(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    """It holds every descriptor of the worker open, that of multiprocessing's sentinel too, and lives on."""
+    (tmp_path / "a_starting_pipeline.py").write_text(
+        "import os, pathlib, subprocess, time\n"
+        f"started = {start}\n"
+        f"pathlib.Path({str(tmp_path)!r}, 'pid').write_text(str(started))\n"
+        "from workers.logins import DIMENSIONS, Event, enrich\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    child = spawn(0, board.path, Settings(app=App(pipeline="a_starting_pipeline")))
+    assert next_report(child) == Standby()
+    grandchild = int((tmp_path / "pid").read_text())
+    try:
+        child.kill()
+        ended(child)
+        os.kill(grandchild, 0)
+        assert not wait([child._process.sentinel], 0), "it holds nothing open, and so proves nothing"
+        assert child.reap() == -signal.SIGKILL
+    finally:
+        os.kill(grandchild, signal.SIGKILL)
+
+
+def test_a_process_whose_supervisor_hangs_up_ends_as_an_orphan(board: Board) -> None:
+    child = spawn(0, board.path, Settings())
+    assert next_report(child) == Standby()
+    child._pipe.close()
+    ended(child)
+    assert child.reap() == WorkerExit.ORPHANED
+
+
+def test_ctrl_c_from_its_first_moment_on_is_nothing_to_a_process(
+    board: Board, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The interpreter's own answer would be a traceback, the system's the process's end."""
+    child = spawn(0, board.path, Settings())
+    try:
+        while not wait([child.reports, child.sentinel], 0.001):
+            os.kill(child.pid, signal.SIGINT)
+        assert child.take_report() == Standby()
+        assert masks(child.pid, "SigBlk", "SigIgn") == [False, True]
+    finally:
+        child.kill()
+        child.reap()
+    assert capfd.readouterr().err == ""
+
+
+def masks(pid: int, *names: str) -> list[bool]:
+    """Whether SIGINT is in these masks of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = dict(line.split(":", 1) for line in lines)
+    return [bool(int(found[name], 16) >> (signal.SIGINT - 1) & 1) for name in names]
+
+
+def test_starting_a_process_leaves_ctrl_c_to_the_supervisor_as_it_was(board: Board) -> None:
+    def blocked() -> bool:
+        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+    child = spawn(0, board.path, Settings())
+    assert not blocked()
+    child.kill()
+    child.reap()
+
+
+def test_ctrl_c_is_nothing_to_the_very_first_process_either(tmp_path: Path) -> None:
+    """Starting that one starts multiprocessing's resource tracker, too, which unblocks the signal."""
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "from multiprocessing.connection import wait\n"
+        "from supervisor.child import spawn\n"
+        "from supervisor.contract.board import Board\n"
+        "from supervisor.contract.settings import Settings\n"
+        "board = Board.create(pathlib.Path(sys.argv[1]) / 'board', workers=1, partitions=1)\n"
+        "child = spawn(0, board.path, Settings())\n"
+        "while not wait([child.reports, child.sentinel], 0.001):\n"
+        "    os.kill(child.pid, signal.SIGINT)\n"
+        "print(child.take_report())\n"
+        "child.kill(); child.reap()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("Standby()\n", "")
+
+
+def test_starting_and_collecting_leaves_no_descriptor_and_no_zombie(board: Board) -> None:
+    first = spawn(0, board.path, Settings())  # starts multiprocessing's resource tracker, which stays
+    first.kill()
+    first.reap()
+    before, others = descriptors(), set(multiprocessing.active_children())
+    for number in range(20):
+        child = spawn(number % 4, board.path, Settings())
+        child.kill()
+        child.reap()
+    # Clients of earlier tests may close theirs meanwhile; a leak would add twenty.
+    assert descriptors() <= before
+    assert set(multiprocessing.active_children()) <= others
+
+
+def test_a_start_that_fails_leaves_nothing_behind(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_arguments: object) -> NoReturn:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    spawn(0, board.path, Settings()).kill()
+    multiprocessing.active_children()
+    before = descriptors()
+    monkeypatch.setattr("multiprocessing.util.spawnv_passfds", no_room)
+    for _ in range(5):
+        with pytest.raises(OSError, match="temporarily unavailable"):
+            spawn(0, board.path, Settings())
+    assert descriptors() <= before
+
+
+def test_the_commands_main_module_is_not_imported_by_the_process() -> None:
+    main = sys.modules["__main__"]
+    with children._no_main_module():
+        assert not hasattr(sys.modules["__main__"], "__file__")
+    assert sys.modules["__main__"] is main
+
+
+def test_the_process_dies_with_the_thread_that_stands_for_the_supervisor(tmp_path: Path) -> None:
+    """SIGKILL to the supervisor leaves no worker behind, even one that waits for nothing."""
+    code = (
+        "import pathlib, sys\n"
+        "from multiprocessing.connection import wait\n"
+        "from supervisor.child import spawn\n"
+        "from supervisor.contract.board import Board\n"
+        "from supervisor.contract.settings import Settings\n"
+        "board = Board.create(pathlib.Path(sys.argv[1]) / 'board', workers=1, partitions=1)\n"
+        "child = spawn(0, board.path, Settings())\n"
+        "wait([child.reports]); child.take_report()\n"
+        "print(child.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        watched = os.pidfd_open(int(supervisor.stdout.readline()))
+        supervisor.kill()
+        assert wait([watched], _DEADLINE_S)
+        os.close(watched)

@@ -1,0 +1,120 @@
+"""Which of the clients' errors go away by themselves, and how offsets are looked up while they do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from simulated_brokers import FETCH_OFFSETS, SimulatedBrokers
+
+from supervisor.contract.exits import WorkerExit
+from supervisor.contract.settings import Kafka, Settings
+from workers import client
+
+INPUT = "user-login"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+    ],
+    ids=str,
+)
+def test_what_brokers_say_as_they_come_and_go_passes_unless_it_is_fatal(code: int) -> None:
+    assert client.passes(KafkaError(code))
+    assert not client.passes(KafkaError(code, "the client is done for", fatal=True))
+    failure = client.lookup_failed(KafkaException(KafkaError(code)), "partition 3")
+    assert failure.exit_code is WorkerExit.BROKERS_UNREACHABLE
+    assert failure.cause.startswith("partition 3: the brokers did not answer: ")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError._AUTHENTICATION,
+        KafkaError._AUTO_OFFSET_RESET,
+        KafkaError._FENCED,
+        KafkaError._SSL,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ],
+    ids=str,
+)
+def test_what_somebody_has_to_change_does_not_pass(code: int) -> None:
+    assert not client.passes(KafkaError(code))
+    failure = client.lookup_failed(KafkaException(KafkaError(code)), "partition 3")
+    assert failure.exit_code is WorkerExit.CRASH
+    assert KafkaError(code).name() in failure.cause
+
+
+def test_an_error_that_the_client_itself_calls_retriable_passes() -> None:
+    assert client.passes(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not yet", retriable=True))
+
+
+@pytest.fixture
+def consumer(brokers: SimulatedBrokers) -> Iterator[Consumer]:
+    """A consumer whose group has offset 7 of partition 0 and none of partition 1."""
+    brokers.create_topic(INPUT, 2)
+    settings = Settings(kafka=Kafka(bootstrap_servers=brokers.bootstrap))
+    consumer = Consumer(client.olap_consumer(settings))
+    consumer.commit(offsets=[TopicPartition(INPUT, 0, 7)], asynchronous=False)
+    yield consumer
+    consumer.close()
+
+
+WHERE = [TopicPartition(INPUT, partition) for partition in (0, 1)]
+
+
+def test_the_groups_offsets_are_found_and_no_offset_is_none(consumer: Consumer) -> None:
+    assert client.committed_offsets(consumer, WHERE, 10.0) == {0: 7, 1: None}
+
+
+def test_an_offset_of_zero_is_an_offset(consumer: Consumer) -> None:
+    consumer.commit(offsets=[TopicPartition(INPUT, 1, 0)], asynchronous=False)
+    assert client.committed_offsets(consumer, WHERE, 10.0) == {0: 7, 1: 0}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+    ],
+    ids=str,
+)
+def test_a_coordinator_that_moves_is_waited_for(
+    consumer: Consumer, brokers: SimulatedBrokers, code: int
+) -> None:
+    brokers.answer(FETCH_OFFSETS, code, code)
+    assert client.committed_offsets(consumer, WHERE, 10.0) == {0: 7, 1: None}
+
+
+def test_a_group_that_may_not_be_read_is_not_waited_for(
+    consumer: Consumer, brokers: SimulatedBrokers
+) -> None:
+    brokers.answer(FETCH_OFFSETS, KafkaError.GROUP_AUTHORIZATION_FAILED)
+    with pytest.raises(KafkaException) as caught:
+        client.committed_offsets(consumer, WHERE, 10.0)
+    assert caught.value.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
+def test_a_coordinator_that_never_comes_is_waited_for_only_so_long(
+    consumer: Consumer, brokers: SimulatedBrokers
+) -> None:
+    brokers.answer(FETCH_OFFSETS, *[KafkaError.UNKNOWN_TOPIC_OR_PART] * 1_000)
+    with pytest.raises(KafkaException) as caught:
+        client.committed_offsets(consumer, WHERE, 0.3)
+    assert client.passes(caught.value.args[0])

@@ -1,0 +1,293 @@
+"""What an OLAP worker makes of what its clients report, with simulated brokers. Its guarantees are for real
+ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from simulated_brokers import END_TXN, SimulatedBrokers
+
+from supervisor.contract.board import Board
+from supervisor.contract.exits import WorkerExit
+from supervisor.contract.settings import Kafka, Olap, Settings
+from workers import client, contest, pipeline, state
+from workers.errors import Contested, Fenced, WorkerError
+from workers.olap import OlapWorker, PartitionWork
+from workers.windows import WindowedCounts
+
+LOGINS = pipeline.load("workers.logins")
+INPUT, CHANGELOG = "user-login", "login-changelog"
+PARTITIONS = 2
+# Nothing is committed unless a test does.
+NEVER_DUE = Olap(commit_interval_ms=60_000)
+ACCEPTS_LOST_STATE = Olap(commit_interval_ms=60_000, on_lost_state="restart")
+
+
+def report(code: int, offset: int = 0, topic: str = INPUT) -> Message:
+    return Message(topic=topic, partition=0, offset=offset, error=KafkaError(code))
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return Board.create(tmp_path / "board", workers=1, partitions=PARTITIONS)
+
+
+@pytest.fixture
+def work(board: Board) -> Iterator[PartitionWork]:
+    """Work on a partition that has begun nothing; nobody listens at its brokers' address."""
+    settings = Settings(kafka=Kafka(bootstrap_servers="127.0.0.1:1"))
+    work = PartitionWork(settings, LOGINS, 0, board.worker(0), board.olap(0))
+    yield work
+    work.close()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TRANSPORT,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    ],
+    ids=str,
+)
+def test_what_passes_by_itself_is_no_error(work: PartitionWork, board: Board, code: int) -> None:
+    work._judge([report(code, offset=12)])
+    assert board.olap(0).position == 0
+
+
+def test_a_worker_that_retention_overtook_is_replaced_and_its_successor_decides(work: PartitionWork) -> None:
+    """It may be that the loss is accepted (olap.on_lost_offsets): then nothing has to stop for it."""
+    with pytest.raises(WorkerError, match="gone from the input") as caught:
+        work._judge([report(KafkaError._AUTO_OFFSET_RESET)])
+    assert caught.value.exit_code is WorkerExit.CRASH
+
+
+def test_an_error_that_does_not_pass_ends_the_worker_and_is_named(work: PartitionWork) -> None:
+    with pytest.raises(WorkerError, match="TOPIC_AUTHORIZATION_FAILED"):
+        work._judge([report(KafkaError._TRANSPORT), report(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+
+
+def test_transaction_markers_at_the_end_are_no_lag(work: PartitionWork, board: Board) -> None:
+    work._judge([report(KafkaError._PARTITION_EOF, offset=12)])
+    assert (board.olap(0).position, board.olap(0).committed) == (12, 12)
+    work._judge([report(KafkaError._PARTITION_EOF, offset=11)])
+    assert (board.olap(0).position, board.olap(0).committed) == (12, 12)
+
+
+def test_the_end_of_the_changelog_is_not_the_inputs(work: PartitionWork, board: Board) -> None:
+    work._judge([report(KafkaError._PARTITION_EOF, offset=12, topic=CHANGELOG)])
+    assert board.olap(0).position == 0
+
+
+class Running:
+    """What it takes to run OLAP workers against simulated brokers."""
+
+    def __init__(self, brokers: SimulatedBrokers, board: Board) -> None:
+        self.board = board
+        self._brokers = brokers
+        self._kafka = Kafka(bootstrap_servers=brokers.bootstrap, client={"log_level": 0})
+        for topic in Settings().topics.declared().values():
+            brokers.create_topic(topic.name, PARTITIONS)
+
+    def produce(self, *values: bytes, partitions: int = 1) -> None:
+        producer = Producer({"bootstrap.servers": self._brokers.bootstrap, "log_level": 0, "linger.ms": 0})
+        for partition in range(partitions):
+            for value in values:
+                producer.produce(INPUT, value, partition=partition)
+        producer.flush()
+
+    def worker(
+        self,
+        olap: Olap = NEVER_DUE,
+        enrich: Callable[[Any], Any] = LOGINS.enrich,
+        *,
+        partitions: int = 1,
+        contested: bool = False,
+    ) -> OlapWorker:
+        settings = Settings(kafka=self._kafka, olap=olap)
+        served = replace(LOGINS, enrich=enrich)
+        return OlapWorker(
+            settings, served, self.board, self.board.worker(0), range(partitions), contested=contested
+        )
+
+    def group(self) -> Consumer:
+        return Consumer(client.olap_consumer(Settings(kafka=self._kafka)))
+
+    def written_offset(self, partition: int) -> int | None:
+        """The offset in the changelog: the group's of a transaction are not kept by simulated brokers."""
+        consumer = self.group()
+        counts = WindowedCounts(3_600)
+        found = state.restore(consumer, CHANGELOG, partition, LOGINS.dimensions, counts)
+        consumer.close()
+        return found
+
+
+@pytest.fixture
+def running(brokers: SimulatedBrokers, board: Board) -> Running:
+    return Running(brokers, board)
+
+
+def past_first_moments(worker: OlapWorker) -> None:
+    """As if the worker had owned its partitions for a while."""
+    for work in worker._work:
+        work._eager_until = 0.0
+
+
+def step_until(worker: OlapWorker, done: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if done():
+            return
+        worker.step()
+    raise AssertionError("it was never done")
+
+
+def test_a_partition_just_taken_over_commits_what_there_is_and_waits_for_no_more(running: Running) -> None:
+    running.produce(b"{}")
+    worker = running.worker(Olap(commit_interval_ms=60_000))
+    worker.open()
+    step_until(worker, lambda: running.board.olap(0).committed == 1)
+    worker.drain()
+
+
+def test_the_end_is_reached_behind_the_records_that_come_with_it(running: Running) -> None:
+    """Three records and the news of the end are one batch. None of them is committed yet."""
+    running.produce(*[b"{}"] * 3)
+    worker = running.worker(Olap(commit_interval_ms=60_000, batch_events=4))
+    worker.open()
+    past_first_moments(worker)
+    worker.step()
+    record = running.board.olap(0)
+    assert (record.in_hand_end, record.position, record.committed, record.events) == (3, 3, 0, 0)
+    worker.drain()
+    assert (record.committed, running.written_offset(0), record.events) == (3, 3, 3)
+
+
+def test_markers_behind_the_last_record_are_committed_with_it(running: Running) -> None:
+    running.produce(b"{}")
+    worker = running.worker(Olap(commit_interval_ms=60_000, batch_events=1))
+    worker.open()
+    past_first_moments(worker)
+    record = running.board.olap(0)
+    step_until(worker, lambda: record.position == 1)
+    worker._work[0]._judge([report(KafkaError._PARTITION_EOF, offset=2)])
+    assert (record.position, record.committed) == (2, 0)
+    worker.drain()
+    assert (record.committed, running.written_offset(0)) == (2, 2)
+
+
+def test_a_partition_whose_commit_fails_leaves_no_other_partition_open(
+    running: Running, brokers: SimulatedBrokers
+) -> None:
+    running.produce(b"{}", partitions=2)
+    worker = running.worker(Olap(commit_interval_ms=60_000, batch_events=1), partitions=2)
+    worker.open()
+    past_first_moments(worker)
+    records = [running.board.olap(partition) for partition in range(2)]
+    step_until(worker, lambda: all(record.position == 1 for record in records))
+    brokers.answer(END_TXN, KafkaError.PRODUCER_FENCED)
+    with pytest.raises(Fenced, match="partition 0"):
+        worker.drain()
+    assert [record.committed for record in records] == [0, 1]
+    assert running.written_offset(1) == 1
+    for work in worker._work:
+        with pytest.raises(RuntimeError, match="closed"):
+            work.consumer.consume(1, 0)
+
+
+def test_a_worker_without_anything_to_do_is_alive(running: Running) -> None:
+    worker = running.worker(Olap(commit_interval_ms=1))
+    worker.open()
+    past_first_moments(worker)
+    slot = running.board.worker(0)
+    slot.heartbeat_ns = 0
+    worker.step()
+    first = slot.heartbeat_ns
+    worker.step()
+    assert slot.heartbeat_ns > first > 0
+    worker.drain()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [(None, ["East"], 1), ("5", "East", 1), 5, (), (None, "East"), (None, "East", 1, 2), (None, "East", 1j)],
+    ids=repr,
+)
+def test_a_key_that_cannot_be_counted_is_the_pipelines_and_no_successor_would_do_better(
+    running: Running, key: Any
+) -> None:
+    running.produce(b"{}")
+    worker = running.worker(Olap(commit_interval_ms=1), lambda event: (event, key))
+    worker.open()
+    past_first_moments(worker)
+    with pytest.raises(WorkerError, match=r"enrich\(\) of workers\.logins returned a key") as caught:
+        step_until(worker, lambda: running.board.olap(0).committed == 1)
+    assert caught.value.exit_code is WorkerExit.CONFIGURATION
+    assert "DIMENSIONS (region, time_flg)" in caught.value.remedy
+    worker._work[0].close()
+
+
+def commit(running: Running, offset: int) -> None:
+    consumer = running.group()
+    consumer.commit(offsets=[TopicPartition(INPUT, 0, offset)], asynchronous=False)
+    consumer.close()
+
+
+def test_who_follows_a_fenced_worker_leaves_the_partition_to_whom_it_finds_there(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest, "_PATIENCE_S", 0.2)
+    running.produce(*[b"{}"] * 9)
+    record = running.board.olap(0)
+    record.owned_ns, record.committed = 1, 5
+    commit(running, 9)
+    worker = running.worker(contested=True)
+    with pytest.raises(Contested, match="partition 0: another supervisor has committed offset 9, this one 5"):
+        worker.open()
+    past_first_moments(worker)
+    assert record.owned_ns == 1
+
+
+def test_who_follows_a_fenced_worker_takes_over_where_nobody_else_commits(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the supervisor has owned the partition what is committed says nothing: an earlier run may have
+    done it."""
+    monkeypatch.setattr(contest, "_PATIENCE_S", 0.2)
+    running.produce(*[b"{}"] * 9)
+    commit(running, 9)
+    worker = running.worker(ACCEPTS_LOST_STATE, contested=True)
+    worker.open()
+    past_first_moments(worker)
+    record = running.board.olap(0)
+    assert record.owned_ns > 0
+    assert record.committed == 9
+    worker.drain()
+
+
+def test_a_group_without_its_state_is_refused_before_anything_is_processed(running: Running) -> None:
+    running.produce(*[b"{}"] * 9)
+    commit(running, 5)
+    worker = running.worker()
+    with pytest.raises(WorkerError, match="there is no state") as caught:
+        worker.open()
+    past_first_moments(worker)
+    assert caught.value.exit_code is WorkerExit.STATE
+    assert running.board.olap(0).owned_ns == 0
+    worker.drain()
+
+
+def test_without_aggregates_there_is_no_state_to_be_lost(running: Running) -> None:
+    running.produce(*[b"{}"] * 9)
+    commit(running, 5)
+    worker = running.worker(Olap(aggregates=False))
+    worker.open()
+    past_first_moments(worker)
+    assert running.board.olap(0).position == 5
+    worker.drain()

@@ -1,0 +1,196 @@
+"""What the real-time worker makes of its commits, with simulated brokers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from simulated_brokers import COMMIT_OFFSETS, FETCH_OFFSETS, SimulatedBrokers
+
+from supervisor.contract.board import Board, RealtimePartition
+from supervisor.contract.exits import WorkerExit
+from supervisor.contract.settings import Kafka, Realtime, Settings
+from workers import client, pipeline
+from workers.errors import WorkerError
+from workers.realtime import RealtimeWorker
+from workers.sinks import SinkUnavailable
+
+INPUT = "user-login"
+
+
+class Kept:
+    """A sink that keeps what it is given."""
+
+    name = "kept"
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        self.lines += lines
+
+    def flush(self) -> None: ...
+
+    def poll(self) -> None: ...
+
+    def reopen(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Running:
+    """A worker on one partition that holds three events; it commits as soon as it may."""
+
+    def __init__(self, brokers: SimulatedBrokers, directory: Path) -> None:
+        brokers.create_topic(INPUT, 1)
+        producer = Producer({"bootstrap.servers": brokers.bootstrap, "log_level": 0, "linger.ms": 0})
+        for _ in range(3):
+            producer.produce(INPUT, b"{}", partition=0)
+        producer.flush()
+        board = Board.create(directory / "board", workers=1, partitions=1)
+        self.settings = Settings(
+            kafka=Kafka(bootstrap_servers=brokers.bootstrap, client={"log_level": 0}),
+            realtime=Realtime(commit_interval_ms=10),
+        )
+        self.record: RealtimePartition = board.realtime(0)
+        self.sink = Kept()
+        logins = pipeline.load("workers.logins")
+        self.worker = RealtimeWorker(self.settings, logins, board, board.worker(0), [0], [self.sink])
+
+    def step_until(self, done: Callable[[], bool]) -> None:
+        for _ in range(200):
+            if done():
+                return
+            self.worker.step()
+        raise AssertionError("it was never done")
+
+    def group(self) -> Consumer:
+        return Consumer(client.realtime_consumer(self.settings))
+
+    def committed(self) -> int | None:
+        consumer = self.group()
+        found = client.committed_offsets(consumer, [TopicPartition(INPUT, 0)], 10.0)
+        consumer.close()
+        return found[0]
+
+
+@pytest.fixture
+def running(brokers: SimulatedBrokers, tmp_path: Path) -> Iterator[Running]:
+    running = Running(brokers, tmp_path)
+    yield running
+    running.worker.close()
+
+
+def test_an_offset_counts_as_committed_once_the_brokers_have_said_so(running: Running) -> None:
+    running.worker.open()
+    running.step_until(lambda: running.record.position == 3)
+    assert running.record.committed == 0
+    running.step_until(lambda: running.record.committed == 3)
+    assert running.committed() == 3
+    assert len(running.sink.lines) == 3
+
+
+@pytest.mark.parametrize(
+    "code", [KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.UNKNOWN_TOPIC_OR_PART], ids=str
+)
+def test_a_commit_that_fails_for_a_while_is_made_again_without_another_event(
+    running: Running, brokers: SimulatedBrokers, code: int
+) -> None:
+    brokers.answer(COMMIT_OFFSETS, *[code] * 3)
+    running.worker.open()
+    running.step_until(lambda: running.record.committed == 3)
+    assert running.committed() == 3
+
+
+def test_commits_that_are_refused_end_the_worker_and_say_so(
+    running: Running, brokers: SimulatedBrokers
+) -> None:
+    """It would repeat everything at its next start, and nobody would know why."""
+    brokers.answer(COMMIT_OFFSETS, *[KafkaError.GROUP_AUTHORIZATION_FAILED] * 10)
+    running.worker.open()
+    with pytest.raises(
+        WorkerError, match=r"offsets cannot be committed: .*GROUP_AUTHORIZATION_FAILED"
+    ) as caught:
+        running.step_until(lambda: False)
+    assert "consumer group logins.realtime" in caught.value.remedy
+    assert running.record.committed == 0
+
+
+def test_what_was_shown_is_committed_when_it_drains(running: Running) -> None:
+    running.worker.open()
+    running.step_until(lambda: running.record.position == 3)
+    running.worker.drain()
+    assert running.record.committed == 3
+    assert running.committed() == 3
+
+
+def test_a_drain_that_cannot_commit_says_so(running: Running, brokers: SimulatedBrokers) -> None:
+    running.worker.open()
+    running.step_until(lambda: running.record.position == 3)
+    brokers.answer(COMMIT_OFFSETS, *[KafkaError.GROUP_AUTHORIZATION_FAILED] * 10)
+    with pytest.raises(WorkerError, match="GROUP_AUTHORIZATION_FAILED"):
+        running.worker.drain()
+    assert running.record.committed == 0
+
+
+def test_it_goes_on_at_the_committed_offset(running: Running) -> None:
+    consumer = running.group()
+    consumer.commit(offsets=[TopicPartition(INPUT, 0, 2)], asynchronous=False)
+    consumer.close()
+    running.worker.open()
+    assert (running.record.position, running.record.committed) == (2, 2)
+    running.step_until(lambda: running.record.position == 3)
+    assert len(running.sink.lines) == 1
+
+
+def test_a_coordinator_that_moves_does_not_make_it_begin_anew(
+    running: Running, brokers: SimulatedBrokers
+) -> None:
+    consumer = running.group()
+    consumer.commit(offsets=[TopicPartition(INPUT, 0, 2)], asynchronous=False)
+    consumer.close()
+    brokers.answer(FETCH_OFFSETS, *[KafkaError.UNSTABLE_OFFSET_COMMIT] * 2)
+    running.worker.open()
+    assert running.record.position == 2
+
+
+def test_brokers_that_are_away_when_it_opens_are_not_its_fault(
+    running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("workers.realtime._LOOKUP_TIMEOUT_S", 0.2)
+    board = Board.create(tmp_path / "another", workers=1, partitions=1)
+    settings = Settings(kafka=Kafka(bootstrap_servers="127.0.0.1:1"))
+    worker = RealtimeWorker(settings, pipeline.load("workers.logins"), board, board.worker(0), [0], [])
+    with pytest.raises(WorkerError) as caught:
+        worker.open()
+    assert caught.value.exit_code is WorkerExit.BROKERS_UNREACHABLE
+    worker.close()
+
+
+def test_while_a_sink_takes_nothing_it_is_told_once_and_the_others_are_polled(
+    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    polled = 0
+
+    def full() -> None:
+        raise SinkUnavailable("the disk is full", "make room")
+
+    def poll() -> None:
+        nonlocal polled
+        polled += 1
+
+    monkeypatch.setattr(running.sink, "flush", full)
+    monkeypatch.setattr(running.sink, "poll", poll)
+    running.worker.open()
+    running.step_until(lambda: any("held up" in record.message for record in caplog.records))
+    before = polled
+    with caplog.at_level("INFO"):
+        for _ in range(5):
+            running.worker.step()
+        assert polled == before + 5
+        assert sum("held up" in record.message for record in caplog.records) == 1
+        monkeypatch.setattr(running.sink, "flush", lambda: None)
+        running.step_until(lambda: running.record.committed == 3)
+        assert "sinks take events again" in caplog.messages

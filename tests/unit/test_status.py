@@ -1,0 +1,215 @@
+"""A status, read off boards that are as the supervisor leaves them in each situation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from supervisor import instance, status
+from supervisor.contract.board import Board, Role, Seat, Stage
+from supervisor.contract.faults import Fault
+from supervisor.lifecycle import State
+
+S = 1_000_000_000
+NOW = 1_000 * S
+SEATS = [(Role.PROBE, 0), (Role.REALTIME, 0), (Role.OLAP, 0), (Role.OLAP, 1)]
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return Board.create(tmp_path / "board", workers=8, partitions=8)
+
+
+@pytest.fixture
+def running(board: Board) -> Board:
+    """Three partitions, two OLAP workers, everybody serving, brokers heard of a second ago."""
+    header = board.header
+    header.supervisor_pid, header.started_ns = 77, NOW - 60 * S
+    header.seats, header.topic_partitions, header.brokers_alive = len(SEATS), 3, 3
+    header.brokers_asked_ns = header.brokers_answered_ns = NOW - S
+    for place, (role, index) in enumerate(SEATS):
+        seat = board.seat(place)
+        seat.role, seat.index, seat.state = role, index, State.SERVING
+        seat.worker, seat.pid = place + 2, 100 + place
+        slot = board.worker(place + 1)
+        slot.stage, slot.heartbeat_ns, slot.events = Stage.CONSUMING, NOW - 2 * S, 10 * place
+    return board
+
+
+def test_every_seat_is_shown_with_its_process_and_partitions(running: Board) -> None:
+    workers = status.read(running, NOW).workers
+    assert [(worker.name, worker.partitions) for worker in workers] == [
+        ("probe", ()),
+        ("realtime-0", (0, 1, 2)),
+        ("olap-0", (0, 2)),
+        ("olap-1", (1,)),
+    ]
+    last = workers[3]
+    assert (last.state, last.stage, last.pid, last.events) == ("serving", "consuming", 103, 30)
+    assert (last.restarts, last.last_exit, last.heartbeat_age_s) == (0, None, 2.0)
+
+
+def test_a_vacant_seat_has_no_process_but_tells_how_the_last_one_ended(running: Board) -> None:
+    seat = running.seat(2)
+    seat.worker = seat.pid = 0
+    seat.state, seat.restarts, seat.exit_code, seat.noticed_ns = State.BACKOFF, 4, -9, NOW - S
+    worker = status.read(running, NOW).workers[2]
+    assert (worker.state, worker.stage, worker.pid, worker.heartbeat_age_s) == ("backoff", None, None, None)
+    assert (worker.restarts, worker.last_exit, worker.events) == (4, -9, 0)
+
+
+def test_an_exit_with_zero_is_told_from_none_at_all(running: Board) -> None:
+    running.seat(2).noticed_ns = NOW
+    assert [worker.last_exit for worker in status.read(running, NOW).workers] == [None, None, 0, None]
+
+
+def test_partitions_come_with_their_lag_and_counts(running: Board) -> None:
+    record = running.olap(2)
+    record.position, record.committed, record.committed_ns = 950, 900, NOW - S // 2
+    record.events, record.outputs, record.dead_letters = 50, 49, 1
+    record.late, record.lost, record.transactions = 3, 7, 5
+    running.topic(2).end = 1_000
+    found = {partition.partition: partition for partition in status.read(running, NOW).partitions}
+    assert sorted(found) == [0, 1, 2]
+    assert found[2] == status.Partition(
+        partition=2,
+        worker="olap-0",
+        position=950,
+        committed=900,
+        end=1_000,
+        lag=100,
+        events=50,
+        outputs=49,
+        dead_letters=1,
+        late=3,
+        lost=7,
+        transactions=5,
+        committed_age_s=0.5,
+    )
+    assert found[1].worker == "olap-1"
+    assert found[1].committed_age_s is None
+
+
+def test_a_lag_is_never_negative_when_the_probe_looked_before_the_worker_went_on(running: Board) -> None:
+    running.olap(0).committed = running.realtime(0).position = 20
+    running.topic(0).end = 10
+    seen = status.read(running, NOW)
+    assert seen.partitions[0].lag == 0
+    assert seen.realtime is not None
+    assert seen.realtime.lag == 0
+
+
+def test_the_real_time_side_sums_its_lag_and_tells_ages(running: Board) -> None:
+    slot = running.worker(2)
+    slot.shown = 12
+    slot.latency.add([1] * 98 + [500, 500])
+    for partition in range(3):
+        running.topic(partition).end = 10
+        running.realtime(partition).position = 10 - partition
+    assert status.read(running, NOW).realtime == status.Realtime(shown=12, lag=3, p50_ms=1, p99_ms=480)
+
+
+def test_without_a_real_time_process_there_are_no_real_time_numbers(running: Board) -> None:
+    running.seat(1).worker = 0
+    assert status.read(running, NOW).realtime is None
+
+
+def test_all_serving_is_ok(running: Board) -> None:
+    assert status.read(running, NOW).health == "ok"
+
+
+def test_before_the_probe_has_found_the_topics_it_is_starting(running: Board) -> None:
+    running.header.seats = 1
+    assert status.read(running, NOW).health == "starting"
+
+
+def test_seats_that_are_filled_for_the_first_time_are_starting(running: Board) -> None:
+    running.seat(3).state = State.OPENING
+    assert status.read(running, NOW).health == "starting"
+
+
+def test_a_seat_that_is_not_served_after_a_death_is_degraded(running: Board) -> None:
+    running.seat(3).state, running.seat(3).restarts = State.VACANT, 1
+    assert status.read(running, NOW).health == "degraded"
+
+
+@pytest.mark.parametrize(
+    ("answered_ago_s", "health"),
+    [(0.0, "ok"), (10.0, "ok"), (10.1, "degraded: brokers"), (None, "degraded: brokers")],
+)
+def test_silent_brokers_are_told_apart_from_workers(
+    running: Board, answered_ago_s: float | None, health: str
+) -> None:
+    running.header.brokers_answered_ns = 0 if answered_ago_s is None else NOW - int(answered_ago_s * S)
+    assert status.read(running, NOW).health == health
+
+
+def test_silent_brokers_are_named_first_when_seats_are_vacant_because_of_them(running: Board) -> None:
+    running.seat(3).state, running.seat(3).restarts = State.BACKOFF, 3
+    running.header.brokers_answered_ns = NOW - 60 * S
+    assert status.read(running, NOW).health == "degraded: brokers"
+
+
+def test_ages_are_told_in_seconds_and_never_negative(running: Board) -> None:
+    running.worker(1).heartbeat_ns = NOW + S
+    seen = status.read(running, NOW)
+    assert (seen.uptime_s, seen.brokers_answered_age_s) == (60.0, 1.0)
+    assert seen.workers[0].heartbeat_age_s == 0.0
+
+
+def test_a_board_that_was_just_made_can_be_read(board: Board) -> None:
+    seen = status.read(board, NOW)
+    assert (seen.health, seen.workers, seen.partitions, seen.realtime) == ("starting", (), (), None)
+
+
+def test_a_seat_that_is_vacated_while_it_is_read_is_no_error(
+    running: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor writes between any two reads; the second look at such a seat finds it vacant."""
+
+    class VacatedBetweenTwoLooks:
+        looks = 0
+
+        def __get__(self, seat: Seat, owner: object = None) -> int:
+            self.looks += 1
+            return 2 * (self.looks % 2)
+
+    monkeypatch.setattr(Seat, "worker", VacatedBetweenTwoLooks(), raising=False)
+    assert len(status.read(running, NOW).workers) == len(SEATS)
+
+
+def test_a_status_can_be_written_as_json_and_read_again(running: Board) -> None:
+    seen = status.read(running, NOW)
+    assert msgspec.json.decode(msgspec.json.encode(seen), type=status.Status) == seen
+
+
+def test_there_is_nothing_to_join_where_no_supervisor_runs(tmp_path: Path) -> None:
+    Board.create(tmp_path / instance.BOARD, workers=1, partitions=1)
+    with pytest.raises(Fault, match="no supervisor is running") as caught:
+        status.join(tmp_path)
+    assert "supervisor start" in caught.value.remedy
+
+
+def test_the_board_of_a_running_supervisor_is_joined(tmp_path: Path) -> None:
+    Board.create(tmp_path / instance.BOARD, workers=1, partitions=1)
+    descriptor = instance.claim(tmp_path)
+    assert status.join(tmp_path).header.supervisor_pid == os.getpid()
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("former_board", [False, True])
+def test_between_its_lock_and_its_board_a_supervisor_has_only_just_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, former_board: bool
+) -> None:
+    """For a moment it holds its lock while the board is absent, or still the one of a former supervisor."""
+    monkeypatch.setattr(status, "_BOARD_PATIENCE_S", 0.0)
+    if former_board:
+        Board.create(tmp_path / instance.BOARD, workers=1, partitions=1).header.supervisor_pid = 1
+    descriptor = instance.claim(tmp_path)
+    assert status.board_of(tmp_path, os.getpid()) is None
+    with pytest.raises(Fault, match="has only just begun"):
+        status.join(tmp_path)
+    os.close(descriptor)

@@ -1,0 +1,89 @@
+"""What a worker process does to itself before it works: with real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from supervisor.contract.exits import WorkerExit
+
+TAKE_PLACE = """
+import os, pathlib, sys, tempfile
+import setproctitle  # now: the unprivileged user may not be let into the directory it lies in
+from supervisor.contract.board import Board
+from supervisor.contract.messages import Serve
+from supervisor.contract.settings import Settings
+from workers.main import _take_place
+board = Board.create(pathlib.Path(tempfile.mkdtemp()) / "board", workers=1, partitions=1)
+os.nice(int(sys.argv[1]))
+if len(sys.argv) > 3:
+    os.setgid(65534); os.setuid(65534)
+one = min(os.sched_getaffinity(0))
+_take_place(Serve("olap", 0, (0,), (one,), int(sys.argv[2])), Settings(), board.worker(0))
+print(os.getpriority(os.PRIO_PROCESS, 0), len(os.sched_getaffinity(0)))
+"""
+
+
+def niceness(before: int, wanted: int, *unprivileged: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", TAKE_PLACE, str(before), str(wanted), *unprivileged],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(("wanted", "found"), [(0, "0"), (10, "10"), (19, "19")])
+def test_a_worker_takes_the_priority_and_the_cpus_of_its_role(wanted: int, found: str) -> None:
+    assert os.getpriority(os.PRIO_PROCESS, 0) == 0
+    assert niceness(0, wanted) == [found, "1"]
+
+
+def test_a_supervisor_that_was_made_nicer_than_its_workers_does_not_make_them_crash() -> None:
+    """`nice -n 15 supervisor start`: raising the priority again takes a privilege that nobody has."""
+    privileged = os.geteuid() == 0
+    assert niceness(15, 10, *(["unprivileged"] if privileged else [])) == ["15", "1"]
+
+
+END = """
+import multiprocessing, os, pathlib, sys, tempfile
+from supervisor.contract.board import Board
+from supervisor.contract.messages import Serve, encode
+from supervisor.contract.settings import Settings
+from workers import roles
+from workers.main import run
+
+class Role:
+    rest_s = 0.0
+    def open(self): ...
+    def step(self):
+        raise {error}
+    def drain(self): ...
+
+roles.build = lambda *arguments: Role()
+board = Board.create(pathlib.Path(tempfile.mkdtemp()) / "board", workers=1, partitions=1)
+ours, theirs = multiprocessing.Pipe()
+ours.send_bytes(encode(Serve("olap", 0, (0,), (), 0)))
+run(0, str(board.path), theirs, Settings(), os.getppid())
+"""
+
+
+@pytest.mark.parametrize("error", ["BrokenPipeError", "EOFError", "ConnectionResetError"])
+def test_a_pipe_that_breaks_in_the_work_is_no_sign_of_a_supervisor_that_is_gone(error: str) -> None:
+    """The reader of a sink, the pipeline's own connection: a crash, whose traceback says where."""
+    done = subprocess.run(
+        [sys.executable, "-c", END.format(error=error)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == WorkerExit.CRASH
+    assert error in done.stderr
+    assert "in step" in done.stderr
