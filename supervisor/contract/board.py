@@ -7,7 +7,7 @@ still says which offset was in hand.
 
 Layout, in words::
 
-    header | seats | worker slots | OLAP partition slots | real-time partition slots | topic slots
+    header | seats | worker slots | then per partition: OLAP | real-time | topic | assignment slots
 
 Times are ``time.monotonic_ns()``, which all processes of one machine share.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from enum import IntEnum
 from pathlib import Path
 from typing import Self
@@ -24,9 +25,11 @@ from supervisor.contract.faults import Fault
 from supervisor.contract.histogram import BUCKETS, Histogram
 
 __all__ = [
+    "Assignment",
     "Board",
     "Header",
     "OlapPartition",
+    "Phase",
     "RealtimePartition",
     "Role",
     "Seat",
@@ -35,7 +38,7 @@ __all__ = [
     "WorkerSlot",
 ]
 
-_MAGIC = 0x4B53_424F_4152_4401  # "KSBOARD", format 1
+_MAGIC = 0x4B53_424F_4152_4402  # "KSBOARD", format 2
 _WORD = 8
 
 
@@ -45,6 +48,16 @@ class Role(IntEnum):
     OLAP = 2
     REALTIME = 3
     PROBE = 4
+
+
+class Phase(IntEnum):
+    """What the supervisor as a whole is doing."""
+
+    STARTING = 0
+    RUNNING = 1
+    RELOADING = 2
+    """Workers are being replaced, one at a time: a reload, a restart or a change of their number."""
+    STOPPING = 3
 
 
 class Stage(IntEnum):
@@ -105,13 +118,17 @@ class Header(_Slot):
     """When a broker last answered the probe."""
     brokers_asked_ns = _Word(8)
     brokers_alive = _Word(9)
+    phase = _Word(10)
+    """A :class:`Phase`."""
+    deaths = _Word(11)
+    """Deaths of workers that count against a budget, since the supervisor started."""
 
 
 class Seat(_Slot):
     """One place to be filled by a worker, such as ``olap-2``, over all its restarts. Written by the
     supervisor."""
 
-    SIZE = 16
+    SIZE = 24
     role = _Word(0)
     index = _Word(1)
     worker = _Word(2)
@@ -130,6 +147,19 @@ class Seat(_Slot):
     """A ``lifecycle.State``."""
     retry_ns = _Word(10)
     """When the seat will be filled again, while it waits out a backoff; else zero."""
+    cause = _Word(11)
+    """Why the last one ended: a ``policy.Cause``."""
+    generation = _Word(12)
+    """Which configuration and code the process in it has: 1 at the start, one more with each reload."""
+    nice = _Word(13)
+    cpus = _Word(14)
+    """The CPUs it may use, one bit each; zero for all, and where one of them is above 62."""
+    cpu_weight = _Word(15)
+    """Its weight in cgroup v2; zero where there is none."""
+    rss_bytes = _Word(16)
+    """Resident memory at the last look; zero before."""
+    recycled = _Word(17)
+    """How often its process was replaced because of its age, its count of events or its memory."""
 
 
 class WorkerSlot(_Slot):
@@ -149,6 +179,13 @@ class WorkerSlot(_Slot):
     """Records that could not be decoded or transformed."""
     shown = _Word(9)
     partitions = _Word(10)
+    partition = _Word(11)
+    """Partition + 1 that it is working on; zero while it is on none."""
+
+    def enter(self, stage: Stage) -> None:
+        """Note that the work has come to ``stage``, now: to get there is a heartbeat."""
+        self.stage = stage
+        self.heartbeat_ns = time.monotonic_ns()
 
     @property
     def latency(self) -> Histogram:
@@ -198,6 +235,24 @@ class TopicPartition(_Slot):
     seen_ns = _Word(2)
 
 
+class Assignment(_Slot):
+    """What the supervisor has decided about one partition, and what it knows of its past. Written by it."""
+
+    SIZE = 8
+    seat = _Word(0)
+    """Place + 1 of the seat that is to own it; zero before that is decided."""
+    parked_ns = _Word(1)
+    """When it was parked: nobody serves it until a person says so. Zero otherwise."""
+    parked_cause = _Word(2)
+    """A ``policy.Cause``."""
+    deaths = _Word(3)
+    """Deaths of its workers, since the supervisor started."""
+    unowned_ns = _Word(4)
+    """How long nobody owned it, in all, after it was first owned."""
+    quarantined = _Word(5)
+    """Records that killed their workers and went to the dead letters."""
+
+
 class Board:
     """The whole file. Create it with :meth:`create`, join it with :meth:`open`."""
 
@@ -212,10 +267,11 @@ class Board:
         self._olap_base = self._worker_base + workers * WorkerSlot.SIZE
         self._realtime_base = self._olap_base + partitions * OlapPartition.SIZE
         self._topic_base = self._realtime_base + partitions * RealtimePartition.SIZE
+        self._assignment_base = self._topic_base + partitions * TopicPartition.SIZE
 
     @staticmethod
     def _bytes(workers: int, partitions: int) -> int:
-        per_partition = OlapPartition.SIZE + RealtimePartition.SIZE + TopicPartition.SIZE
+        per_partition = OlapPartition.SIZE + RealtimePartition.SIZE + TopicPartition.SIZE + Assignment.SIZE
         per_worker = Seat.SIZE + WorkerSlot.SIZE
         return _WORD * (Header.SIZE + workers * per_worker + partitions * per_partition)
 
@@ -300,6 +356,9 @@ class Board:
 
     def topic(self, partition: int) -> TopicPartition:
         return TopicPartition(self._slice(self._topic_base, TopicPartition.SIZE, partition, self.partitions))
+
+    def assignment(self, partition: int) -> Assignment:
+        return Assignment(self._slice(self._assignment_base, Assignment.SIZE, partition, self.partitions))
 
     def _slice(self, base: int, size: int, index: int, count: int) -> memoryview[int]:
         if not 0 <= index < count:

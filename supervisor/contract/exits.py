@@ -43,5 +43,7 @@ class WorkerExit(IntEnum):
     """Offsets and state contradict each other; a person must decide."""
     CONTESTED = 24
     """Another supervisor of the same name is at work on the partition."""
+    DLQ_LIMIT = 25
+    """Too many records of a partition cannot be processed; it is parked rather than drained."""
     BROKERS_UNREACHABLE = 69
     CONFIGURATION = 78

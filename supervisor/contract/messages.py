@@ -15,16 +15,35 @@ __all__ = [
     "Failed",
     "Found",
     "Owned",
+    "Reopen",
     "Report",
     "Serve",
     "Standby",
     "Stop",
+    "Suspect",
     "decode_command",
     "decode_report",
     "encode",
 ]
 
 WorkerRole = Literal["olap", "realtime", "probe"]
+
+
+class Suspect(Struct, frozen=True):
+    """A record at which workers died: it is approached one record at a time, and quarantined if so said."""
+
+    partition: int
+    offset: int
+    """The first offset of the batch that was in hand."""
+    end: int
+    """The offset behind that batch. While ``end - offset`` is more than one, any of them may be it."""
+    deaths: int
+    quarantine: bool
+    """Send the record at ``offset`` to the dead letters without touching it, and go on behind it."""
+    cause: str
+    """How the last worker died, in words: ``SIGSEGV``, ``hang``, ``out of memory``."""
+    stack: str
+    """The end of that worker's stack dump, or nothing."""
 
 
 class Serve(Struct, frozen=True, tag=True):
@@ -37,6 +56,8 @@ class Serve(Struct, frozen=True, tag=True):
     nice: int
     contested: bool = False
     """The predecessor was fenced: look whether somebody else is at work before taking over."""
+    suspects: tuple[Suspect, ...] = ()
+    """Records that killed predecessors, at most one a partition."""
 
 
 class Stop(Struct, frozen=True, tag=True):
@@ -45,8 +66,15 @@ class Stop(Struct, frozen=True, tag=True):
     seconds: float
 
 
+class Reopen(Struct, frozen=True, tag=True):
+    """To a worker: open the log files anew; somebody has moved them."""
+
+
 class Standby(Struct, frozen=True, tag=True):
     """From a worker: imported and configured, waiting for a role."""
+
+    code: str = ""
+    """A fingerprint of the code it has imported, but for the standard library and installed packages."""
 
 
 class Owned(Struct, frozen=True, tag=True):
@@ -56,7 +84,7 @@ class Owned(Struct, frozen=True, tag=True):
 
 
 class Found(Struct, frozen=True, tag=True):
-    """From the probe: what the cluster has."""
+    """From the probe: what the cluster has; again whenever the number of partitions has grown."""
 
     partitions: int
     cluster_id: str
@@ -73,7 +101,7 @@ class Failed(Struct, frozen=True, tag=True):
     offset: int | None = None
 
 
-Command = Serve | Stop
+Command = Serve | Stop | Reopen
 Report = Standby | Owned | Found | Failed
 
 _encoder = Encoder()

@@ -13,11 +13,17 @@ from msgspec import Meta, Struct, field
 
 __all__ = [
     "App",
+    "Dlq",
+    "Health",
+    "HookEvent",
+    "Hooks",
     "Jsonl",
     "Kafka",
+    "Limits",
     "Log",
     "Olap",
     "Realtime",
+    "Restart",
     "Runtime",
     "Scalar",
     "Settings",
@@ -220,8 +226,100 @@ class Runtime(_Section, frozen=True):
     """How long workers may take to finish, flush and commit, all of them together, before SIGKILL."""
     start_timeout_s: Annotated[float, Meta(gt=0)] = 30.0
     """How long a worker may take from its start to being ready for a role."""
+    max_starting: WholeCount = 0
+    """Processes that may be starting at the same time; 0 is two per CPU."""
+    spares: WholeCount = 1
+    """Processes kept ready to take over from one that dies."""
+    canary_s: Annotated[float, Meta(ge=0)] = 5.0
+    """How long a reload watches the first worker it has replaced before it goes on; 0 does not watch."""
     probe_interval_s: Annotated[float, Meta(gt=0)] = 1.0
     """How often end offsets and broker health are looked up."""
+
+
+class Restart(_Section, frozen=True):
+    """[restart]: when a dead worker is replaced, and when not any more."""
+
+    backoff_first_s: Annotated[float, Meta(gt=0)] = 0.1
+    """Wait before the second restart without committed progress; the first one is at once."""
+    backoff_cap_s: Annotated[float, Meta(gt=0)] = 10.0
+    """The wait doubles with each death up to this."""
+    backoff_jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    """The wait varies at random by this share of it, so that many workers do not return in step."""
+    budget: Count = 10
+    """Deaths of one partition's workers within the window that are answered by a restart."""
+    budget_total: Count = 30
+    """Deaths of all workers within the window that are answered by a restart."""
+    window_s: Annotated[float, Meta(gt=0)] = 60.0
+    """The window of both budgets."""
+    when_spent: Literal["stop", "park"] = "stop"
+    """Drain everything and exit with 70, or park the partition and let the others run."""
+
+
+class Health(_Section, frozen=True):
+    """[health]: how long a worker may show no sign of life before it is killed, by what it is doing."""
+
+    idle_timeout_s: Annotated[float, Meta(gt=0)] = 30.0
+    """While it consumes: that loop turns several times a second, also when there is nothing to do."""
+    work_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
+    """While it processes a piece of a batch: one call of a pipeline may take that long."""
+    brokers_timeout_s: Annotated[float, Meta(gt=0)] = 120.0
+    """While it waits for brokers: longer than the Kafka client's own time-outs."""
+    stall_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
+    """A partition with lag whose offset stands still for that long, while brokers answer, is stalled."""
+    dump_grace_s: Annotated[float, Meta(gt=0)] = 2.0
+    """Time for a stack dump between the verdict and SIGKILL."""
+
+
+class Dlq(_Section, frozen=True):
+    """[dlq]: when records that cannot be processed go to the dead letters, and when that must stop."""
+
+    poison_deaths: Count = 3
+    """A record at which this many workers died goes to the dead letters."""
+    max_run: WholeCount = 1_000
+    """Dead letters in a row that park a partition; 0 is no limit."""
+    max_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """Share of dead letters among the last dlq.ratio_events that parks a partition; 0 is no limit."""
+    ratio_events: Count = 10_000
+    """How many events that share is taken over; with fewer it is not looked at."""
+
+
+class Limits(_Section, frozen=True):
+    """[limits]: when a worker is replaced although nothing is wrong with it; 0 is no limit."""
+
+    memory_soft_mb: WholeCount = 0
+    """Resident memory above which a worker is drained and replaced, seen in memory_samples looks."""
+    memory_hard_mb: WholeCount = 0
+    """Resident memory above which a worker is killed at once."""
+    memory_samples: Count = 3
+    """Looks in a row above memory_soft_mb."""
+    memory_interval_s: Annotated[float, Meta(gt=0)] = 5.0
+    """Time between two looks."""
+    max_events: WholeCount = 0
+    """Events after which a worker is replaced."""
+    max_age_s: Annotated[float, Meta(ge=0)] = 0.0
+    """Age at which a worker is replaced."""
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    """Share by which max_events and max_age_s are varied, once for each process."""
+    olap_cpu_weight: Annotated[int, Meta(ge=0, le=10_000)] = 50
+    """cpu.weight of each OLAP worker in cgroup v2, where one is delegated; 0 leaves it alone."""
+    realtime_cpu_weight: Annotated[int, Meta(ge=0, le=10_000)] = 400
+    """cpu.weight of the real-time worker in cgroup v2, where one is delegated; 0 leaves it alone."""
+
+
+HookEvent = Literal["gave-up", "hung", "stalled", "parked", "recovered", "quarantined"]
+
+
+class Hooks(_Section, frozen=True):
+    """[hooks]: whom to tell when a person should know."""
+
+    command: str = ""
+    """Program to run, with the event as JSON on its standard input."""
+    webhook: str = ""
+    """URL to which the event is posted as JSON."""
+    on: list[HookEvent] = field(default_factory=lambda: ["gave-up", "hung", "stalled", "parked", "recovered"])
+    """Which events."""
+    timeout_s: Annotated[float, Meta(gt=0)] = 10.0
+    """How long one may take."""
 
 
 class Log(_Section, frozen=True):
@@ -231,6 +329,15 @@ class Log(_Section, frozen=True):
     """Least severity that is logged."""
     format: Literal["auto", "text", "json"] = "auto"
     """text for people, json for machines; auto is text on a terminal and json elsewhere."""
+    directory: str = ""
+    """Directory of the log files, one per worker and one of the supervisor; empty is log in the run
+    directory."""
+    files: bool = True
+    """Write them; `supervisor logs` reads them. What is logged also goes to standard error."""
+    max_bytes: Count = 4 * 1024 * 1024
+    """A log file is rotated before it grows beyond this."""
+    keep: WholeCount = 1
+    """Rotated log files kept."""
 
 
 class Settings(_Section, frozen=True):
@@ -242,4 +349,9 @@ class Settings(_Section, frozen=True):
     olap: Olap = field(default_factory=Olap)
     realtime: Realtime = field(default_factory=Realtime)
     runtime: Runtime = field(default_factory=Runtime)
+    restart: Restart = field(default_factory=Restart)
+    health: Health = field(default_factory=Health)
+    dlq: Dlq = field(default_factory=Dlq)
+    limits: Limits = field(default_factory=Limits)
+    hooks: Hooks = field(default_factory=Hooks)
     log: Log = field(default_factory=Log)

@@ -33,6 +33,7 @@ def every_slot(board: Board) -> Iterator[tuple[str, memoryview[int]]]:
         yield f"olap {partition}", board.olap(partition).words
         yield f"realtime {partition}", board.realtime(partition).words
         yield f"topic {partition}", board.topic(partition).words
+        yield f"assignment {partition}", board.assignment(partition).words
 
 
 def test_a_new_board_is_empty_but_for_its_own_dimensions(path: Path) -> None:
