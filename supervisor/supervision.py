@@ -20,11 +20,11 @@ from supervisor.contract.board import Board, Role
 from supervisor.contract.exits import Exit, WorkerExit
 from supervisor.contract.faults import ConfigurationFault, Fault, GaveUp
 from supervisor.contract.messages import Failed, Found, Owned, Report, Serve, Standby, WorkerRole
-from supervisor.contract.settings import Settings
+from supervisor.contract.settings import Restart, Settings
 from supervisor.lifecycle import Event, State
 from supervisor.loop import Loop, Timer
 from supervisor.placement import place
-from supervisor.policy import Backoff, Verdict, judge
+from supervisor.policy import Backoff, Intent, Verdict, classify, judge
 from supervisor.seat import Seat
 
 __all__ = ["Supervisor"]
@@ -58,7 +58,7 @@ class Supervisor:
         self._children: dict[int, Child] = {}
         self._standby: deque[Child] = deque()
         self._respawn: Timer | None = None
-        self._starts = Backoff()
+        self._starts = Backoff(Restart(backoff_jitter=0.0))
         self._started = 0
         self._fault: Fault | None = None
         self._failures: dict[int, Failed] = {}
@@ -233,7 +233,7 @@ class Supervisor:
         seat = self._seat_of(child)
         self._forget(child)
         exit_code = child.reap()
-        verdict = judge(exit_code, told_to_stop=child.told_to_stop)
+        verdict = judge(classify(exit_code, Intent.STOP if child.told_to_stop else Intent.NONE))
         if seat is not None:
             self._vacate(seat, exit_code, noticed, verdict)
         elif verdict is Verdict.REPLACE:
