@@ -30,7 +30,7 @@ class Timer:
 
 
 class Loop:
-    """Calls back when a descriptor is readable, a timer is due, or a signal has come."""
+    """Calls back when a descriptor is readable or writable, a timer is due, or a signal has come."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -62,10 +62,19 @@ class Loop:
         for number in numbers:
             self._signals[number] = lambda number=number: act(number)  # type: ignore[misc]
             self._previous[number] = signal.signal(number, _noticed)
+            # A mask outlives exec: whoever started us may have blocked it, or we have (``strangers``).
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
     def watch(self, descriptor: int, act: Callback) -> None:
         """Call ``act`` whenever ``descriptor`` is readable."""
         self._selector.register(descriptor, selectors.EVENT_READ, act)
+
+    def watch_writable(self, descriptor: int, act: Callback) -> None:
+        """Call ``act`` whenever ``descriptor`` takes more, or its other end is gone.
+
+        A descriptor is watched for this or for reading, not for both at a time.
+        """
+        self._selector.register(descriptor, selectors.EVENT_WRITE, act)
 
     def unwatch(self, descriptor: int) -> None:
         self._selector.unregister(descriptor)

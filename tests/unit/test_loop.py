@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -45,6 +46,38 @@ def test_a_readable_descriptor_is_called_back_until_it_is_read(loop: Loop) -> No
     loop.run()
     assert seen == [b"a", b"b", b"c"]
     pipe.close()
+
+
+def fill(descriptor: int) -> None:
+    os.set_blocking(descriptor, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(descriptor, bytes(4096))
+
+
+def test_a_writable_descriptor_is_called_back_once_it_takes_more_and_when_nobody_reads_it_any_more(
+    loop: Loop,
+) -> None:
+    pipe, called = Pipe(), list[str]()
+    fill(pipe.write)
+
+    def read() -> None:
+        called.append("read")
+        os.read(pipe.read, 1 << 20)
+
+    def act() -> None:
+        called.append("called")
+        if called.count("called") == 1:
+            fill(pipe.write)
+            os.close(pipe.read)
+        else:
+            loop.stop()
+
+    loop.watch_writable(pipe.write, act)
+    loop.after(0.01, read)
+    loop.run()
+    assert called == ["read", "called", "called"]
+    os.close(pipe.write)
 
 
 def test_what_is_no_longer_watched_is_not_called_back(loop: Loop) -> None:
