@@ -8,13 +8,15 @@ from typing import cast
 
 from confluent_kafka import Message
 
+from supervisor.contract.messages import Suspect
 from workers.decode import BadRecord
 from workers.transaction import Headers, TooLarge, Transaction
 
-__all__ = ["HEADER_PREFIX", "dead_letter_headers", "send"]
+__all__ = ["HEADER_PREFIX", "dead_letter_headers", "quarantine", "send"]
 
 HEADER_PREFIX = "dlq."
 _TEXT_LIMIT = 1_000
+_STACK_LIMIT = 4_000
 _KEPT_OF_TOO_LARGE = 100_000
 
 
@@ -30,8 +32,19 @@ def dead_letter_headers(topic: str, partition: int, offset: int, bad: BadRecord,
     ]
 
 
-def send(transaction: Transaction, dlq_topic: str, message: Message, bad: BadRecord) -> None:
-    """Add ``message`` to the dead letters.
+def quarantine(transaction: Transaction, dlq_topic: str, message: Message, suspect: Suspect) -> BadRecord:
+    """Add a record that killed its workers to the dead letters; nothing decodes or transforms it."""
+    workers = "a worker" if suspect.deaths == 1 else f"{suspect.deaths} workers"
+    text = f"{workers} died with this record in hand; how the last one died: {suspect.cause}"
+    bad = BadRecord(0, "Poison", text)
+    send(transaction, dlq_topic, message, bad, stack=suspect.stack)
+    return bad
+
+
+def send(
+    transaction: Transaction, dlq_topic: str, message: Message, bad: BadRecord, *, stack: str = ""
+) -> None:
+    """Add ``message`` to the dead letters, with the stack at which its worker died if there is one.
 
     A record too large even for the dead-letter topic keeps its first 100,000 bytes, and a header
     ``dlq.truncated`` says how many there were: nothing is ever dropped without a trace.
@@ -41,6 +54,8 @@ def send(transaction: Transaction, dlq_topic: str, message: Message, bad: BadRec
     assert partition is not None
     assert offset is not None
     reason = dead_letter_headers(topic, partition, offset, bad, datetime.now(UTC))
+    if stack:
+        reason.append(("dlq.error.stack", stack[:_STACK_LIMIT].encode("utf-8", "replace")))
     headers = [*_original_headers(message), *reason]
     value = message.value()
     try:

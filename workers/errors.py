@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from supervisor.contract.exits import WorkerExit
 
-__all__ = ["BrokersAway", "Contested", "Doubt", "Fenced", "StateMismatch", "WorkerError"]
+__all__ = ["BrokersAway", "Contested", "DlqLimitReached", "Doubt", "Fenced", "StateMismatch", "WorkerError"]
 
 
 class WorkerError(Exception):
@@ -15,6 +15,15 @@ class WorkerError(Exception):
         self.cause = cause
         self.remedy = remedy
         self.exit_code = exit_code
+        self.partition: int | None = None
+        """The partition it happened on, where that is known."""
+        self.offset: int | None = None
+        """The offset it was at."""
+
+    def locate(self, partition: int, offset: int | None) -> None:
+        """Say where it happened, unless that has been said by somebody nearer to it."""
+        if self.partition is None:
+            self.partition, self.offset = partition, offset
 
 
 class Doubt(WorkerError):
@@ -54,3 +63,10 @@ class BrokersAway(WorkerError):
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause, exit_code=WorkerExit.BROKERS_UNREACHABLE)
+
+
+class DlqLimitReached(WorkerError):
+    """Too many records cannot be processed: the partition is to be parked, not its input drained."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause, remedy, WorkerExit.DLQ_LIMIT)

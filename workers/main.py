@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, Protocol
 
+from supervisor import stacks
 from supervisor.contract import logs
 from supervisor.contract.board import Board, Role, Stage, WorkerSlot
 from supervisor.contract.exits import Exit, WorkerExit
@@ -42,6 +43,7 @@ __all__ = ["WorkerRole", "run"]
 
 _log = logging.getLogger("worker")
 _PR_SET_PDEATHSIG = 1
+_STDERR = 2
 _GC_THRESHOLD = 50_000
 
 
@@ -76,11 +78,12 @@ class _Stopping:
 
 def run(number: int, board_path: str, connection: Connection, settings: Settings, parent: int) -> NoReturn:
     """Entry point of the spawned process; ``number`` is its slot on the board."""
+    _lead_group()
     _die_with(parent)
-    faulthandler.enable()
+    _dump_stacks(Path(board_path).parent, number)
     stopping = _Stopping()
     signal.signal(signal.SIGTERM, stopping.on_signal)
-    # Ctrl-C and a closing terminal reach the whole process group; what follows is for the supervisor to say.
+    # For whoever signals every process by name: what follows from these is for the supervisor to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Blocked since before this process was made: until now it would have been a traceback.
@@ -95,6 +98,17 @@ def run(number: int, board_path: str, connection: Connection, settings: Settings
     os._exit(code)
 
 
+def _lead_group() -> None:
+    """Make this process and all that it starts a process group, which the supervisor kills as a whole.
+
+    The terminal takes such a group for a job in the background: it would be halted for reading from the
+    terminal, and for writing to it under ``stty tostop``. Ignored, the one fails and the other works.
+    """
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+
+
 def _die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent dies, however that happens."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -103,22 +117,37 @@ def _die_with(parent: int) -> None:
         os._exit(WorkerExit.ORPHANED)
 
 
+def _dump_stacks(run_dir: Path, number: int) -> None:
+    """Have a crash, and SIGUSR2, write what every thread is doing into the slot's file.
+
+    Early, since SIGUSR2 ends a process that has not said otherwise. In C, so that it works while a call
+    holds the interpreter. Where there is no room for the file it goes to standard error.
+    """
+    try:
+        descriptor = stacks.open_file(run_dir, number)
+    except OSError:
+        descriptor = _STDERR
+    faulthandler.enable(descriptor)
+    faulthandler.register(signal.SIGUSR2, descriptor)
+
+
 def _live(
     number: int, board_path: str, connection: Connection, settings: Settings, stopping: _Stopping
 ) -> WorkerExit:
-    logs.set_up(settings.log, f"worker-{number}")
+    logs.set_up(settings.log, f"worker-{number}", Path(board_path).parent, file=logs.SPARES)
+    logs.capture_prints()
     slot = Board.open(Path(board_path)).worker(number)
     slot.pid = os.getpid()
-    slot.started_ns = slot.heartbeat_ns = time.monotonic_ns()
+    slot.started_ns = time.monotonic_ns()
     slot.role = Role.SPARE
-    slot.stage = Stage.STARTING
+    slot.enter(Stage.STARTING)
     try:
         from workers import roles  # imports the Kafka client
 
         pipeline = roles.load_pipeline(settings)
-        slot.stage = Stage.STANDBY
+        slot.enter(Stage.STANDBY)
         _tell(connection, Standby())
-        serve = _await_role(connection, stopping)
+        serve = _await_role(connection, slot, stopping)
         if serve is None:
             return WorkerExit.OK
         _take_place(serve, settings, slot)
@@ -130,15 +159,16 @@ def _live(
         return WorkerExit.ORPHANED
     except (Fault, WorkerError) as fault:
         code = _exit_code(fault)
-        _report(connection, Failed(fault.cause, fault.remedy, code))
+        _report(connection, _failed(fault, code))
         return code
-    slot.stage = Stage.STOPPED
+    slot.enter(Stage.STOPPED)
     return WorkerExit.OK
 
 
-def _await_role(connection: Connection, stopping: _Stopping) -> Serve | None:
+def _await_role(connection: Connection, slot: WorkerSlot, stopping: _Stopping) -> Serve | None:
     """Wait for a role; ``None`` if there will be none."""
     while not stopping.asked:
+        slot.enter(Stage.STANDBY)
         command = _next_command(connection, 0.5)
         if command is not None:
             return command if isinstance(command, Serve) else None
@@ -197,7 +227,7 @@ def _fill(
         role.step()
         if isinstance(_next_command(connection, role.rest_s), Stop):
             break
-    slot.stage = Stage.DRAINING
+    slot.enter(Stage.DRAINING)
     role.drain()
 
 
@@ -209,6 +239,12 @@ def _exit_code(fault: Fault | WorkerError) -> WorkerExit:
         Exit.BROKERS_UNREACHABLE: WorkerExit.BROKERS_UNREACHABLE,
     }
     return codes.get(fault.exit_code, WorkerExit.CRASH)
+
+
+def _failed(fault: Fault | WorkerError, code: WorkerExit) -> Failed:
+    if isinstance(fault, WorkerError):
+        return Failed(fault.cause, fault.remedy, code, fault.partition, fault.offset)
+    return Failed(fault.cause, fault.remedy, code)
 
 
 def _report(connection: Connection, failed: Failed) -> None:

@@ -31,7 +31,15 @@ def build(
 ) -> WorkerRole:
     """The object that fills the role of ``serve``; nothing has been opened yet."""
     if serve.role == "olap":
-        return OlapWorker(settings, pipeline, board, slot, serve.partitions, contested=serve.contested)
+        return OlapWorker(
+            settings,
+            pipeline,
+            board,
+            slot,
+            serve.partitions,
+            contested=serve.contested,
+            suspects=serve.suspects,
+        )
     if serve.role == "realtime":
         return RealtimeWorker(
             settings,

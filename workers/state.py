@@ -66,15 +66,22 @@ def encode_offset(next_offset: int, dimensions: Sequence[str]) -> bytes:
 
 
 def restore(
-    consumer: Consumer, topic: str, partition: int, dimensions: Sequence[str], counts: WindowedCounts
+    consumer: Consumer,
+    topic: str,
+    partition: int,
+    dimensions: Sequence[str],
+    counts: WindowedCounts,
+    beat: Callable[[], None] = lambda: None,
 ) -> int | None:
     """Read the partition's changelog into ``counts``; returns the input offset it belongs to, if any.
+
+    ``beat`` is called all the while: a large changelog takes its time, and that is no hang.
 
     Everything up to the last stable offset is read. The caller has fenced the former owner, so that nothing
     is added meanwhile. Raises :class:`BrokersAway` if the brokers stop answering for a minute, and
     :class:`StateMismatch` if what stands there is not our state.
     """
-    latest = dict(_records(consumer, topic, partition))
+    latest = dict(_records(consumer, topic, partition, beat))
     value = latest.pop(OFFSET_KEY, None)
     if value is None and not latest:
         return None
@@ -104,7 +111,9 @@ def _listed(dimensions: Sequence[str]) -> str:
     return ", ".join(dimensions) or "nothing"
 
 
-def _records(consumer: Consumer, topic: str, partition: int) -> Iterator[tuple[bytes, bytes | None]]:
+def _records(
+    consumer: Consumer, topic: str, partition: int, beat: Callable[[], None]
+) -> Iterator[tuple[bytes, bytes | None]]:
     """All records of the changelog partition from its beginning to its end as it is now."""
     low, high = _watermarks(consumer, topic, partition)
     if low == high:
@@ -112,6 +121,7 @@ def _records(consumer: Consumer, topic: str, partition: int) -> Iterator[tuple[b
     consumer.assign([TopicPartition(topic, partition, low)])
     heard = time.monotonic()
     while True:
+        beat()
         for message in consumer.consume(10_000, _STEP_S):
             error = message.error()
             if error is None:

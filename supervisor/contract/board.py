@@ -196,14 +196,16 @@ class WorkerSlot(_Slot):
 class OlapPartition(_Slot):
     """One partition on the OLAP side, written by the worker that owns it."""
 
-    SIZE = 16
+    SIZE = 20
     position = _Word(1)
     """The offset to be consumed next."""
     committed = _Word(2)
     """The offset up to which output is committed."""
     in_hand = _Word(3)
-    """First offset of the batch being processed."""
+    """First offset of what is being processed. Unless it is below :attr:`in_hand_end`, nothing is: a death
+    then is no record's fault."""
     in_hand_end = _Word(4)
+    """The offset behind it."""
     events = _Word(5)
     """Records processed and committed since the supervisor started; so are the next three."""
     outputs = _Word(6)
@@ -216,6 +218,16 @@ class OlapPartition(_Slot):
     filtered = _Word(12)
     lost = _Word(13)
     """Records that retention removed before they were processed, accepted by olap.on_lost_offsets."""
+    quarantined = _Word(14)
+    """Records that killed their workers and went to the dead letters untouched; they are among
+    :attr:`dead_letters`."""
+    bad_run = _Word(15)
+    """Dead letters in a row up to :attr:`committed`. With the next two it is what a successor counts on from
+    towards the limits of [dlq]."""
+    window_events = _Word(16)
+    """Events in the window of dlq.max_ratio."""
+    window_bad = _Word(17)
+    """Dead letters among them."""
 
 
 class RealtimePartition(_Slot):
@@ -224,6 +236,9 @@ class RealtimePartition(_Slot):
     SIZE = 4
     position = _Word(0)
     committed = _Word(1)
+    in_hand = _Word(2)
+    """As on the OLAP side: what is being processed, if it is below :attr:`in_hand_end`."""
+    in_hand_end = _Word(3)
 
 
 class TopicPartition(_Slot):

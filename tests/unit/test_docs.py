@@ -198,7 +198,8 @@ RUNNING = [
 # The configuration refuses it before.
 UNREACHABLE = {"there is no sink named "}
 RAISED = re.compile(
-    r"(Fault|WorkerError|Doubt|Fenced|Contested|StateMismatch|BrokersAway|AlreadyRunning|Sink[A-Z]\w+)$"
+    r"(Fault|WorkerError|Doubt|DlqLimitReached|Fenced|Contested|StateMismatch|BrokersAway|AlreadyRunning"
+    r"|Sink[A-Z]\w+)$"
 )
 
 
