@@ -196,7 +196,7 @@ def _tell(connection: Connection, report: Report) -> None:
 def _take_place(serve: Serve, settings: Settings, slot: WorkerSlot) -> None:
     """Name, CPUs and priority of the role. Threads inherit them, so this comes before any Kafka client."""
     name = f"{serve.role}-{serve.index}" if serve.role != "probe" else "probe"
-    logs.set_up(settings.log, name)
+    logs.rename(name)
     from setproctitle import setproctitle
 
     setproctitle(f"supervisor: {settings.app.name} {name}")

@@ -37,13 +37,16 @@ def command(loaded: Loaded) -> None:
       supervisor start --olap-workers 4
       supervisor start --config prod.toml --set log.format=json
     """
+    from supervisor import strangers
+
+    strangers.hold_signals()
     from supervisor.contract import logs
     from supervisor.contract.rundir import ensure_run_dir, run_dir
     from supervisor.loop import Loop
     from supervisor.supervision import Supervisor
 
     settings = loaded.settings
-    logs.set_up(settings.log, "supervisor")
     directory = ensure_run_dir(run_dir(settings, os.environ))
+    logs.set_up(settings.log, "supervisor", directory)
     with Loop() as loop:
         Supervisor(settings, directory, loop).run()
