@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Message
 
+from supervisor.contract.messages import Suspect
 from workers import deadletter
 from workers.decode import BadRecord
 from workers.transaction import TooLarge, Transaction
@@ -125,3 +126,29 @@ def test_headers_that_cannot_be_read_do_not_stop_the_partition(error: Exception)
     assert (kept, key) == (b"v", b"k")
     assert kept_headers["dlq.headers.unreadable"] == str(error).encode()
     assert kept_headers["dlq.offset"] == b"7"
+
+
+def quarantine(stack: str, deaths: int = 3) -> dict[str, bytes]:
+    sent = Sent(2_000_000)
+    suspect = Suspect(3, 7, 8, deaths, True, "SIGSEGV", stack)
+    record = cast(Message, Record(b"\xff poison", b"key", [("trace", b"1")]))
+    bad = deadletter.quarantine(cast(Transaction, sent), "dlq", record, suspect)
+    ((_, value, key, found),) = sent.records
+    assert (value, key, found["trace"]) == (b"\xff poison", b"key", b"1")
+    assert found["dlq.error.text"] == bad.error_text.encode()
+    return found
+
+
+def test_a_quarantined_record_says_how_many_died_of_it_how_and_where() -> None:
+    found = quarantine("  File enrich")
+    assert found["dlq.error.class"] == b"Poison"
+    assert (
+        found["dlq.error.text"] == b"3 workers died with this record in hand; how the last one died: SIGSEGV"
+    )
+    assert found["dlq.error.stack"] == b"  File enrich"
+
+
+def test_a_stack_that_is_not_there_has_no_header_and_a_long_one_loses_its_outermost_frames() -> None:
+    assert "dlq.error.stack" not in quarantine("")
+    assert quarantine("inner" + "x" * 9_000)["dlq.error.stack"] == b"inner" + b"x" * 3_995
+    assert quarantine("lone \ud800 half", deaths=1)["dlq.error.stack"] == b"lone ? half"

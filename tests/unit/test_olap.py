@@ -3,7 +3,7 @@ ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,18 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from simulated_brokers import END_TXN, SimulatedBrokers
 
-from supervisor.contract.board import Board
+from supervisor.contract.board import Board, OlapPartition, Stage, WorkerSlot
 from supervisor.contract.exits import WorkerExit
-from supervisor.contract.settings import Kafka, Olap, Settings
+from supervisor.contract.messages import Suspect
+from supervisor.contract.settings import Dlq, Kafka, Olap, Settings
 from workers import client, contest, pipeline, state
-from workers.errors import Contested, Fenced, WorkerError
+from workers.decode import Processor
+from workers.errors import Contested, DlqLimitReached, Fenced, WorkerError
 from workers.olap import OlapWorker, PartitionWork
 from workers.windows import WindowedCounts
 
 LOGINS = pipeline.load("workers.logins")
-INPUT, CHANGELOG = "user-login", "login-changelog"
+INPUT, CHANGELOG, DLQ = "user-login", "login-changelog", "user-login-dlq"
 PARTITIONS = 2
 # Nothing is committed unless a test does.
 NEVER_DUE = Olap(commit_interval_ms=60_000)
@@ -110,15 +112,36 @@ class Running:
         *,
         partitions: int = 1,
         contested: bool = False,
+        suspects: Iterable[Suspect] = (),
+        dlq: Dlq | None = None,
     ) -> OlapWorker:
-        settings = Settings(kafka=self._kafka, olap=olap)
+        settings = Settings(kafka=self._kafka, olap=olap, dlq=dlq or Dlq())
         served = replace(LOGINS, enrich=enrich)
         return OlapWorker(
-            settings, served, self.board, self.board.worker(0), range(partitions), contested=contested
+            settings,
+            served,
+            self.board,
+            self.board.worker(0),
+            range(partitions),
+            contested=contested,
+            suspects=suspects,
         )
 
     def group(self) -> Consumer:
         return Consumer(client.olap_consumer(Settings(kafka=self._kafka)))
+
+    def dead_letters(self) -> list[tuple[int, str]]:
+        """Offset and class of those on partition 0; simulated brokers do not hide aborted ones."""
+        consumer = Consumer(client.realtime_consumer(Settings(kafka=self._kafka)))
+        consumer.assign([TopicPartition(DLQ, 0, 0)])
+        found: list[tuple[int, str]] = []
+        while True:
+            for message in consumer.consume(100, 1.0):
+                if message.error() is not None:
+                    consumer.close()
+                    return found
+                headers: Any = dict(message.headers() or [])
+                found.append((int(headers["dlq.offset"]), headers["dlq.error.class"].decode()))
 
     def written_offset(self, partition: int) -> int | None:
         """The offset in the changelog: the group's of a transaction are not kept by simulated brokers."""
@@ -291,3 +314,232 @@ def test_without_aggregates_there_is_no_state_to_be_lost(running: Running) -> No
     past_first_moments(worker)
     assert running.board.olap(0).position == 5
     worker.drain()
+
+
+# -- records that kill ------------------------------------------------------------------------------------
+
+
+def suspect(offset: int, end: int, *, quarantine: bool) -> Suspect:
+    return Suspect(0, offset, end, 3, quarantine, "SIGSEGV", "  File enrich")
+
+
+class Death(BaseException):
+    """What would have ended the process."""
+
+
+def in_hand(record: OlapPartition) -> range:
+    return range(record.in_hand, record.in_hand_end)
+
+
+@pytest.fixture
+def seen_in_hand(board: Board, monkeypatch: pytest.MonkeyPatch) -> list[tuple[range, int]]:
+    """What the board says whenever records are touched: what is in hand, and what is committed."""
+    seen: list[tuple[range, int]] = []
+    process = Processor.process
+
+    def recorded(self: Processor, values: Any) -> Any:
+        seen.append((in_hand(board.olap(0)), board.olap(0).committed))
+        return process(self, values)
+
+    monkeypatch.setattr(Processor, "process", recorded)
+    return seen
+
+
+def test_records_are_on_the_board_before_they_are_touched_and_not_any_more_when_they_are_done(
+    running: Running, seen_in_hand: list[tuple[range, int]]
+) -> None:
+    running.produce(*[b"{}"] * 3)
+    worker = running.worker(Olap(commit_interval_ms=60_000, batch_events=4))
+    worker.open()
+    past_first_moments(worker)
+    record = running.board.olap(0)
+    assert not in_hand(record)
+    step_until(worker, lambda: record.position == 3)
+    assert [records for records, _ in seen_in_hand] == [range(3)]
+    assert (record.in_hand, record.in_hand_end) == (3, 3)
+    worker.drain()
+
+
+def test_a_worker_that_dies_in_a_commit_blames_no_record(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.produce(*[b"{}"] * 3)
+    worker = running.worker(Olap(commit_interval_ms=1))
+    worker.open()
+
+    def die(*_: object) -> None:
+        raise Death
+
+    monkeypatch.setattr(worker._work[0]._transaction, "commit", die)
+    with pytest.raises(Death):
+        step_until(worker, lambda: False)
+    assert not in_hand(running.board.olap(0))
+    monkeypatch.undo()
+    worker._work[0].close()
+
+
+def test_suspects_are_taken_one_at_a_time_each_committed_before_the_next(
+    running: Running, seen_in_hand: list[tuple[range, int]]
+) -> None:
+    running.produce(*[b"{}"] * 8)
+    worker = running.worker(suspects=[suspect(2, 5, quarantine=False)])
+    worker.open()
+    past_first_moments(worker)
+    record = running.board.olap(0)
+    step_until(worker, lambda: record.position == 8)
+    assert seen_in_hand == [
+        (range(2), 0),
+        (range(2, 3), 2),
+        (range(3, 4), 3),
+        (range(4, 5), 4),
+        (range(5, 8), 5),
+    ]
+    worker.drain()
+    assert (record.committed, record.events, record.outputs, record.quarantined) == (8, 8, 8, 0)
+    assert running.dead_letters() == []
+
+
+def test_a_quarantined_record_goes_to_the_dead_letters_untouched_and_work_goes_on_behind_it(
+    running: Running, seen_in_hand: list[tuple[range, int]]
+) -> None:
+    running.produce(*[b"{}"] * 6)
+    worker = running.worker(suspects=[suspect(3, 4, quarantine=True)])
+    worker.open()
+    past_first_moments(worker)
+    record = running.board.olap(0)
+    step_until(worker, lambda: record.position == 6)
+    assert [records for records, _ in seen_in_hand] == [range(3), range(4, 6)]
+    worker.drain()
+    assert (record.committed, record.events, record.outputs) == (6, 6, 5)
+    assert (record.dead_letters, record.quarantined) == (1, 1)
+    assert running.dead_letters() == [(3, "Poison")]
+
+
+def test_a_suspect_behind_which_the_work_already_is_changes_nothing(
+    running: Running, seen_in_hand: list[tuple[range, int]]
+) -> None:
+    running.produce(*[b"{}"] * 9)
+    commit(running, 5)
+    worker = running.worker(ACCEPTS_LOST_STATE, suspects=[suspect(2, 5, quarantine=True)])
+    worker.open()
+    past_first_moments(worker)
+    record = running.board.olap(0)
+    step_until(worker, lambda: record.position == 9)
+    assert [records for records, _ in seen_in_hand] == [range(5, 9)]
+    worker.drain()
+    assert record.quarantined == 0
+
+
+def test_the_board_names_the_partition_that_is_worked_on_also_after_it_was_the_end(
+    running: Running,
+) -> None:
+    running.produce(b"{}", partitions=2)
+    slot = running.board.worker(0)
+    worked_on: list[int] = []
+
+    def enrich(event: Any) -> Any:
+        worked_on.append(slot.partition - 1)
+        if len(worked_on) == 2:
+            raise Death
+        return LOGINS.enrich(event)
+
+    worker = running.worker(NEVER_DUE, enrich, partitions=2)
+    worker.open()
+    assert slot.partition == 0
+    with pytest.raises(Death):
+        step_until(worker, lambda: False)
+    assert sorted(worked_on) == [0, 1]
+    assert slot.partition - 1 == worked_on[-1]
+    worker.drain()
+
+
+def test_to_change_the_stage_is_a_heartbeat(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.produce(b"{}")
+    entered: list[Stage] = []
+    enter = WorkerSlot.enter
+
+    def recorded(self: WorkerSlot, stage: Stage) -> None:
+        entered.append(stage)
+        enter(self, stage)
+
+    monkeypatch.setattr(WorkerSlot, "enter", recorded)
+    worker = running.worker(Olap(commit_interval_ms=1))
+    worker.open()
+    step_until(worker, lambda: running.board.olap(0).committed == 1)
+    assert list(dict.fromkeys(entered)) == [
+        Stage.FENCING,
+        Stage.RESTORING,
+        Stage.CONSUMING,
+        Stage.PROCESSING,
+        Stage.SENDING_OFFSETS,
+        Stage.COMMITTING,
+    ]
+    worker.drain()
+
+
+# -- too many dead letters ------------------------------------------------------------------------------
+
+
+def test_a_run_of_dead_letters_ends_the_worker_and_nothing_of_its_transaction_counts(
+    running: Running,
+) -> None:
+    running.produce(*[b"{}"] * 3, *[b"not json"] * 5)
+    worker = running.worker(dlq=Dlq(max_run=5))
+    worker.open()
+    past_first_moments(worker)
+    with pytest.raises(
+        DlqLimitReached, match=r"partition 0: 5 records in a row cannot .* at offset 7: Decode"
+    ) as caught:
+        step_until(worker, lambda: False)
+    error = caught.value
+    assert (error.exit_code, error.partition, error.offset) == (WorkerExit.DLQ_LIMIT, 0, 7)
+    assert "supervisor restart olap-0" in error.remedy
+    record = running.board.olap(0)
+    assert (record.committed, record.events, record.dead_letters) == (0, 0, 0)
+    assert running.written_offset(0) is None
+
+
+def test_before_a_worker_ends_of_one_partitions_limit_it_commits_the_others(running: Running) -> None:
+    running.produce(b"{}", partitions=2)
+    worker = running.worker(dlq=Dlq(max_run=4), partitions=2)
+    worker.open()
+    past_first_moments(worker)
+    records = [running.board.olap(partition) for partition in range(2)]
+    step_until(worker, lambda: all(record.position == 1 for record in records))
+    running.produce(*[b"not json"] * 4)
+    with pytest.raises(DlqLimitReached, match="partition 0"):
+        step_until(worker, lambda: False)
+    assert [record.committed for record in records] == [0, 1]
+    assert running.written_offset(1) == 1
+
+
+def test_a_crash_does_not_reset_the_limits_and_a_worker_that_ended_of_them_does(running: Running) -> None:
+    running.produce(*[b"not json"] * 4)
+    record = running.board.olap(0)
+    first = running.worker(dlq=Dlq(max_run=6))
+    first.open()
+    past_first_moments(first)
+    step_until(first, lambda: record.position == 4)
+    first.drain()
+    assert (record.bad_run, record.window_events, record.window_bad) == (4, 4, 4)
+
+    running.produce(*[b"not json"] * 2)
+    commit(running, 4)
+    second = running.worker(dlq=Dlq(max_run=6))
+    second.open()
+    past_first_moments(second)
+    with pytest.raises(DlqLimitReached, match="6 records in a row"):
+        step_until(second, lambda: False)
+    assert (record.bad_run, record.window_events, record.window_bad) == (0, 0, 0)
+    assert (record.committed, record.dead_letters) == (4, 4)
+
+
+def test_an_error_says_where_it_happened(running: Running) -> None:
+    running.produce(*[b"{}"] * 2)
+    worker = running.worker(enrich=lambda event: (event, 5))
+    worker.open()
+    past_first_moments(worker)
+    with pytest.raises(WorkerError, match="cannot be counted") as caught:
+        step_until(worker, lambda: False)
+    assert (caught.value.partition, caught.value.offset) == (0, 0)
+    worker._work[0].close()
