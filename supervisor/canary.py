@@ -8,6 +8,7 @@ from math import exp, lgamma
 __all__ = ["Sample", "compare"]
 
 _CHANCE = 0.001
+_FEWEST = 3
 _TIMES = 2.0
 _FLOOR = 0.001
 _SLOWER = 0.5
@@ -41,9 +42,10 @@ def compare(before: Sample, after: Sample, lag: int) -> str | None:
     ``lag`` is the least lag that was seen while ``after`` was watched: zero if it had caught up at any time.
 
     1. It committed nothing although there was lag all the time.
-    2. Its share of dead letters is clearly above: more than twice as high, higher by more than 1 in 1,000,
-       and by chance as high or higher in less than 1 of 1,000 cases (Fisher's exact test, one-sided). So 3
-       of 3 dead letters after 0 of 1,000 are worse; 3 of 200 after 5 of 1,000 are not.
+    2. Its share of dead letters is clearly above. It has three or more; the share is more than twice as high
+       (or that of the others less than half), and higher by more than 1 in 1,000; and by chance it would be
+       as high in less than 1 of 1,000 cases (Fisher's exact test, one-sided). So 3 dead letters of 3 events
+       after 0 of 1,000 are worse; 3 of 200 after 5 of 1,000 are not.
     3. It is slower than half of before, per second, while it was behind by more than a second's worth of
        before all the time; looked at only where 100 events or more were to be expected.
     """
@@ -58,9 +60,11 @@ def compare(before: Sample, after: Sample, lag: int) -> str | None:
 
 
 def _clearly_above(before: Sample, after: Sample) -> bool:
-    if not before.events or after.share <= max(_TIMES * before.share, before.share + _FLOOR):
+    if not before.events or after.dead_letters < _FEWEST or after.share <= before.share + _FLOOR:
         return False
-    return _chance(before, after) < _CHANCE
+    # Above one half nothing is twice as high, and yet all may be lost that was not.
+    much = after.share > _TIMES * before.share or (1 - before.share) > _TIMES * (1 - after.share)
+    return much and _chance(before, after) < _CHANCE
 
 
 def _chance(before: Sample, after: Sample) -> float:
