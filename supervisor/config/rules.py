@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Set
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -33,6 +35,7 @@ def contradictions(settings: Settings, cpus: Set[int] | None = None) -> list[Con
         *_commit_interval(settings),
         *_client_properties(settings),
         *_listed_twice(settings),
+        *_hooks(settings),
         *(_absent_cpus(settings, cpus) if cpus is not None else ()),
     ]
 
@@ -190,6 +193,34 @@ def _listed_twice(settings: Settings) -> Iterator[Contradiction]:
         twice = sorted({item for item in items if items.count(item) > 1})
         if twice:
             yield Contradiction((key,), f"{key} lists {', '.join(twice)} more than once", "list each once")
+
+
+def _hooks(settings: Settings) -> Iterator[Contradiction]:
+    hooks = settings.hooks
+    if not _is_web_address(hooks.webhook):
+        # The address is not repeated: it may hold a token.
+        yield Contradiction(
+            ("hooks.webhook",), "hooks.webhook is no address of a web server", "as in https://host/path"
+        )
+    try:
+        words = shlex.split(hooks.command)
+    except ValueError as error:
+        reason = str(error).lower()
+        yield Contradiction(
+            ("hooks.command",), f"hooks.command is no command: {reason}", "quote as in a shell"
+        )
+    else:
+        if hooks.command and not words:
+            yield Contradiction(("hooks.command",), "hooks.command is blank", 'empty is ""')
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        # A port that is none is found out by looking at it.
+        return not text or (parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        return False
 
 
 def _absent_cpus(settings: Settings, cpus: Set[int]) -> Iterator[Contradiction]:

@@ -1,4 +1,4 @@
-"""How whoever gave a command hears of it: over their connection, or, for signals, in the log."""
+"""How a client of the control socket hears of what it has asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from supervisor.control.connection import Connection
 from supervisor.control.protocol import Ended, Said
 
-__all__ = ["ConnectionTalk", "LogTalk"]
+__all__ = ["ConnectionTalk"]
 
 _log = logging.getLogger("supervisor")
 
@@ -29,26 +29,12 @@ class ConnectionTalk:
             return
         self._ended = True
         if self._connection.closed:
-            _log_outcome(f"{self._command}, whose client has left", outcome)
+            remedy = f" ({outcome.remedy})" if outcome.remedy else ""
+            _log.log(
+                logging.INFO if outcome.ok else logging.ERROR,
+                "%s, whose client has left: %s%s",
+                self._command,
+                outcome.text,
+                remedy,
+            )
         self._connection.finish(outcome)
-
-
-class LogTalk:
-    """For a command that came as a signal: everything goes to the log."""
-
-    def __init__(self, command: str) -> None:
-        self._command = command
-        self._ended = False
-
-    def say(self, text: str) -> None:
-        _log.info("%s: %s", self._command, text)
-
-    def end(self, outcome: Ended) -> None:
-        if not self._ended:
-            self._ended = True
-            _log_outcome(self._command, outcome)
-
-
-def _log_outcome(command: str, outcome: Ended) -> None:
-    remedy = f" ({outcome.remedy})" if outcome.remedy else ""
-    _log.log(logging.INFO if outcome.ok else logging.ERROR, "%s: %s%s", command, outcome.text, remedy)

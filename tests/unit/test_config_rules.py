@@ -84,6 +84,8 @@ def test_the_defaults_contradict_nothing() -> None:
         ({"realtime.sinks": ["live", "stdout", "live"]}, ("realtime.sinks",), ("live",)),
         ({"olap.cpus": [1, 0, 1]}, ("olap.cpus",), ("1",)),
         ({"kafka.client": {"oauth_cb": "x"}}, ("kafka.client.oauth_cb",), ()),
+        ({"hooks.command": "mail -s 'down"}, ("hooks.command",), ("no closing quotation",)),
+        ({"hooks.command": "  "}, ("hooks.command",), ("blank",)),
     ],
 )
 def test_a_contradiction_names_its_keys_and_both_numbers(
@@ -108,6 +110,7 @@ def test_a_contradiction_names_its_keys_and_both_numbers(
         {"topics.dlq.config": {"max.message.bytes": 1}},
         {"kafka.client": {"security.protocol": "SSL", "linger.ms": 5, "client.id": "x"}},
         {"olap.cpus": [0], "realtime.cpus": [0]},
+        {"hooks.command": "mail -s 'it is down' root", "hooks.webhook": "https://[::1]:8443/x?token=y"},
     ],
 )
 def test_what_is_just_possible_is_none(values: dict[str, Any]) -> None:
@@ -139,6 +142,24 @@ def test_every_key_that_a_refused_property_points_to_exists() -> None:
     for key in pointed:
         table, name = key.split(".")
         assert name in tree[table]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "hush",
+        "hush.org/x",
+        "file:///etc/hush",
+        "https://",
+        "https:///hush",
+        "http://[hush",
+        "http://hush:70000/",
+    ],
+)
+def test_a_webhook_without_a_web_address_is_refused_and_not_repeated(address: str) -> None:
+    (only,) = found({"hooks.webhook": address})
+    assert only.keys == ("hooks.webhook",)
+    assert "hush" not in only.problem + only.hint
 
 
 def test_cpus_that_are_not_there_are_named_with_those_that_are() -> None:

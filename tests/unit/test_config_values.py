@@ -79,6 +79,12 @@ def test_a_value_that_is_plainly_a_secret_is_redacted_wherever_it_stands(value: 
     assert shown(("realtime", "sinks"), [value]) == REDACTED
 
 
+def test_the_address_of_a_webhook_is_a_secret_as_a_whole() -> None:
+    assert shown(("hooks", "webhook"), "https://chat.example/T0/B0/x") == REDACTED
+    assert shown(("hooks", "webhook"), "") == '""'
+    assert shown(("hooks", "command"), "https://chat.example/T0/B0/x") != REDACTED
+
+
 def test_what_a_terminal_obeys_is_not_printed() -> None:
     assert "\x1b" not in shown((), "\x1b[2J\u202e\udcff")
     assert "\u202e" not in shown((), "\x1b[2J\u202e\udcff")
