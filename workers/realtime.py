@@ -2,15 +2,15 @@
 
 It has its own group and, like the OLAP side, assigned partitions: no rebalance can hold it up. Offsets are
 committed after the sinks have flushed, so that a crash repeats events and never skips one. Records that
-cannot be decoded are counted and left to the OLAP side, which puts them into the dead letters.
+cannot be decoded are counted and left to the OLAP side, which puts them into the dead letters; so are those
+that kill workers, which here are only gone past.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -23,9 +23,10 @@ from confluent_kafka import (
 )
 
 from supervisor.contract.board import Board, Stage, WorkerSlot
+from supervisor.contract.messages import Suspect
 from supervisor.contract.settings import Settings
 from workers import client
-from workers.decode import Processor
+from workers.decode import BadRecord, Batch, Processor
 from workers.errors import WorkerError
 from workers.pipeline import Pipeline
 from workers.sinks import Sink, SinkClosed, SinkUnavailable
@@ -51,10 +52,12 @@ class RealtimeWorker:
         slot: WorkerSlot,
         partitions: Sequence[int],
         sinks: Sequence[Sink],
+        suspects: Iterable[Suspect] = (),
     ) -> None:
         self._settings = settings
         self._topic = settings.topics.input.name
         self._records = {partition: board.realtime(partition) for partition in partitions}
+        self._suspects = {suspect.partition: suspect for suspect in suspects}
         self._slot = slot
         self._latency = slot.latency
         self._processor = Processor(pipeline)
@@ -69,7 +72,7 @@ class RealtimeWorker:
 
     def open(self) -> None:
         """Find the offsets and begin to fetch."""
-        self._slot.stage = Stage.RESTORING
+        self._slot.enter(Stage.RESTORING)
         where = [TopicPartition(self._topic, partition) for partition in self._records]
         try:
             self._consumer.list_topics(self._topic, timeout=_LOOKUP_TIMEOUT_S)
@@ -87,15 +90,15 @@ class RealtimeWorker:
         for place in where:
             record = self._records[place.partition]
             record.position = record.committed = max(0, place.offset)
+            record.in_hand = record.in_hand_end = record.position
 
     def step(self) -> None:
         """Wait for an event, take what has come with it, and show all of it."""
-        self._slot.heartbeat_ns = time.monotonic_ns()
+        self._slot.enter(Stage.CONSUMING)
         if self._held_up and not self._flush():
             self._poll_sinks()
             time.sleep(_HELD_UP_S)
             return
-        self._slot.stage = Stage.CONSUMING
         # poll() returns with the first event; consume() would wait for a full batch.
         first = self._consumer.poll(0.1)
         if first is not None:
@@ -126,25 +129,70 @@ class RealtimeWorker:
     def _show(self, messages: list[Message]) -> None:
         if not messages:
             return
-        self._slot.stage = Stage.PROCESSING
-        batch = self._processor.process([message.value() for message in messages])
+        self._slot.enter(Stage.PROCESSING)
+        if not self._uncommitted:
+            self._due = time.monotonic() + self._interval_s
+        for piece, quarantined in self._pieces(messages):
+            self._show_piece(piece, quarantined=quarantined)
+
+    def _pieces(self, messages: list[Message]) -> Iterator[tuple[list[Message], bool]]:
+        """What to process at once, and whether it is a record to go past untouched. A suspect is alone, so
+        that a death by it is no other record's."""
+        if not self._suspects:
+            yield messages, False
+            return
+        plain: list[Message] = []
+        for message in messages:
+            suspect, offset = self._suspects.get(_partition(message)), _offset(message)
+            if suspect is None or offset < suspect.offset:
+                plain.append(message)
+            elif offset >= suspect.end:
+                del self._suspects[suspect.partition]
+                plain.append(message)
+            else:
+                if plain:
+                    yield plain, False
+                    plain = []
+                # How far it has come is committed soon: a successor need not be careful there again.
+                self._due = 0.0
+                yield [message], suspect.quarantine and offset == suspect.offset
+        if plain:
+            yield plain, False
+
+    def _show_piece(self, messages: list[Message], *, quarantined: bool) -> None:
+        ends = self._take_in_hand(messages)
+        if quarantined:
+            batch = Batch([], (), [], [BadRecord(0, "Poison", "")])
+        else:
+            batch = self._processor.process([message.value() for message in messages])
+        for partition, end in ends.items():
+            self._records[partition].in_hand = end
         if batch.payloads:
             self._each_sink(lambda sink: sink.write(batch.payloads))
         now_ms = int(time.time() * 1000)
         self._latency.add(now_ms - message.timestamp()[1] for message in messages)
-        if not self._uncommitted:
-            self._due = time.monotonic() + self._interval_s
-        for message in messages:
-            self._seen(message)
+        for partition, end in ends.items():
+            self._uncommitted[partition] = end
+            record = self._records[partition]
+            record.position = max(record.position, end)
         self._slot.events += len(messages)
         self._slot.bad += len(batch.bad)
         self._slot.shown += len(batch.payloads)
 
-    def _seen(self, message: Any) -> None:
-        partition, offset = message.partition(), message.offset()
-        self._uncommitted[partition] = offset + 1
-        record = self._records[partition]
-        record.position = max(record.position, offset + 1)
+    def _take_in_hand(self, messages: list[Message]) -> dict[int, int]:
+        """Write down what is about to be processed, since a crash cannot say so; returns the offset behind it
+        for each of its partitions."""
+        begins: dict[int, int] = {}
+        ends: dict[int, int] = {}
+        for message in messages:
+            partition, offset = _partition(message), _offset(message)
+            begins.setdefault(partition, offset)
+            ends[partition] = offset + 1
+        for partition, end in ends.items():
+            record = self._records[partition]
+            record.in_hand = begins[partition]
+            record.in_hand_end = end
+        return ends
 
     def _poll_sinks(self) -> None:
         for sink in self._sinks:
@@ -214,3 +262,15 @@ class RealtimeWorker:
         for sink in self._sinks:
             sink.close()
         self._consumer.close()
+
+
+def _partition(message: Message) -> int:
+    partition = message.partition()
+    assert partition is not None
+    return partition
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset

@@ -48,6 +48,7 @@ def build(
             slot,
             serve.partitions,
             sinks.open_sinks(settings.realtime, board.path.parent),
+            serve.suspects,
         )
     # It alone needs the admin client and the topics; the others need not pay for the imports.
     from workers.probe import Probe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
@@ -11,8 +12,10 @@ from simulated_brokers import COMMIT_OFFSETS, FETCH_OFFSETS, SimulatedBrokers
 
 from supervisor.contract.board import Board, RealtimePartition
 from supervisor.contract.exits import WorkerExit
+from supervisor.contract.messages import Suspect
 from supervisor.contract.settings import Kafka, Realtime, Settings
 from workers import client, pipeline
+from workers.decode import Batch, Processor
 from workers.errors import WorkerError
 from workers.realtime import RealtimeWorker
 from workers.sinks import SinkUnavailable
@@ -56,8 +59,18 @@ class Running:
         )
         self.record: RealtimePartition = board.realtime(0)
         self.sink = Kept()
+        self._board = board
+        self.worker = self._worker()
+
+    def _worker(self, suspects: Sequence[Suspect] = ()) -> RealtimeWorker:
         logins = pipeline.load("workers.logins")
-        self.worker = RealtimeWorker(self.settings, logins, board, board.worker(0), [0], [self.sink])
+        slot = self._board.worker(0)
+        return RealtimeWorker(self.settings, logins, self._board, slot, [0], [self.sink], suspects)
+
+    def suspecting(self, *suspects: Suspect) -> None:
+        """As if the worker were one that follows after deaths."""
+        self.worker.close()
+        self.worker = self._worker(suspects)
 
     def step_until(self, done: Callable[[], bool]) -> None:
         for _ in range(200):
@@ -194,3 +207,37 @@ def test_while_a_sink_takes_nothing_it_is_told_once_and_the_others_are_polled(
         monkeypatch.setattr(running.sink, "flush", lambda: None)
         running.step_until(lambda: running.record.committed == 3)
         assert "sinks take events again" in caplog.messages
+
+
+@pytest.fixture
+def touched(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[range]:
+    """What the board says is in hand whenever records are touched."""
+    seen: list[range] = []
+    process = Processor.process
+
+    def recorded(self: Processor, values: Any) -> Batch:
+        seen.append(range(running.record.in_hand, running.record.in_hand_end))
+        return process(self, values)
+
+    monkeypatch.setattr(Processor, "process", recorded)
+    return seen
+
+
+def test_what_is_in_hand_is_on_the_board_while_it_is_processed_and_not_after(
+    running: Running, touched: list[range]
+) -> None:
+    running.worker.open()
+    running.step_until(lambda: running.record.position == 3)
+    assert [offset for records in touched for offset in records] == [0, 1, 2]
+    assert running.record.in_hand == running.record.in_hand_end == 3
+
+
+def test_suspects_are_alone_in_hand_and_one_that_kills_is_not_shown(
+    running: Running, touched: list[range]
+) -> None:
+    running.suspecting(Suspect(0, 1, 3, 3, True, "SIGSEGV", ""))
+    running.worker.open()
+    running.step_until(lambda: running.record.position == 3)
+    assert touched == [range(1), range(2, 3)]
+    assert len(running.sink.lines) == 2
+    running.step_until(lambda: running.record.committed == 3)
