@@ -14,18 +14,27 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from supervisor.contract.messages import Command, Report, Serve, Stop, decode_report, encode
+from supervisor.contract.messages import Command, Reopen, Report, Serve, Stop, decode_report, encode
 from supervisor.contract.settings import Settings
+from supervisor.groups import Leader
+from supervisor.guardian import Guardian
+from supervisor.policy import Intent
 
 __all__ = ["Child", "spawn"]
 
 _spawn = multiprocessing.get_context("spawn")
 
 
+def _nobody(_pid: int) -> None:
+    """Nobody has to be told that a process has ended."""
+
+
 class Child:
     """One worker process, its slot on the board and the pipe to it."""
 
-    def __init__(self, process: multiprocessing.process.BaseProcess, slot: int, pipe: Connection) -> None:
+    def __init__(
+        self, process: multiprocessing.process.BaseProcess, slot: int, pipe: Connection, generation: int
+    ) -> None:
         self._process = process
         self._pipe = pipe
         # Not the sentinel of multiprocessing: that is a pipe whose other end the worker holds, and so does
@@ -34,8 +43,15 @@ class Child:
         """A descriptor that is readable once the process has ended."""
         self.slot = slot
         self.started = time.monotonic()
+        self.ready = False
+        """Imported and configured: it has said that it is in standby."""
+        self.code = ""
+        """The fingerprint of its code, once it is ready."""
+        self.generation = generation
+        """Which configuration it was started with."""
         self.serving: Serve | None = None
-        self.told_to_stop = False
+        self.intent = Intent.NONE
+        """Why we ended it, if it was us."""
 
     @property
     def pid(self) -> int:
@@ -52,20 +68,30 @@ class Child:
         self.serving = role
         return self._tell(role)
 
-    def drain(self, seconds: float) -> None:
+    def drain(self, seconds: float, intent: Intent) -> None:
         """Ask it to finish, by pipe and by SIGTERM: one of the two reaches it whatever it is doing."""
-        self.told_to_stop = True
+        self.intent = intent
         self._tell(Stop(seconds))
         self._process.terminate()
 
-    def kill(self) -> None:
-        """Send SIGKILL.
+    def reopen_logs(self) -> None:
+        self._tell(Reopen())
+
+    def dump_stack(self) -> None:
+        """Have it write what each of its threads is doing, if it still can."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.sentinel, signal.SIGUSR2)
+
+    def kill(self, intent: Intent) -> None:
+        """Send SIGKILL, because of ``intent``; a reason given before stays.
 
         By ``multiprocessing`` and not by ``os.kill``: whenever it starts a process it collects every child
         that has ended. When two die in one round, the successor of the first is started before the second
         one's sentinel is looked at; the second's pid may be somebody else's from then on, and only
         ``multiprocessing`` knows.
         """
+        if self.intent is Intent.NONE:
+            self.intent = intent
         self._process.kill()
 
     def take_report(self) -> Report | None:
@@ -76,7 +102,7 @@ class Child:
             return None
 
     def reap(self) -> int:
-        """Collect the ended process and close what belongs to it.
+        """Collect the ended process, after its group was killed, and close what belongs to it.
 
         Returns its exit code, negative for a signal.
         """
@@ -96,17 +122,21 @@ class Child:
         return True
 
 
-def spawn(slot: int, board: Path, settings: Settings) -> Child:
+def spawn(
+    slot: int, board: Path, settings: Settings, generation: int = 1, guardian: Guardian | None = None
+) -> Child:
     """Start a worker process without a role.
 
     To be called from the main thread: the kernel's notice of a parent's death follows the *thread* that made
     the child. ``spawn`` and not ``fork``, which no Kafka client survives, nor ``forkserver``, which would be
-    the parent whose death is watched. Raises ``OSError`` where the system has no room for another process.
+    the parent whose death is watched. ``guardian`` kills the process's group should we end before we can.
+    Raises ``OSError`` where the system has no room for another process.
     """
     from workers.main import run
 
     ours, theirs = _spawn.Pipe()
-    process = _spawn.Process(
+    process = Leader(
+        guardian.release if guardian is not None else _nobody,
         target=run,
         args=(slot, str(board), theirs, settings, os.getpid()),
         name=f"worker-{slot}",
@@ -120,7 +150,16 @@ def spawn(slot: int, board: Path, settings: Settings) -> Child:
         raise
     finally:
         theirs.close()
-    return Child(process, slot, ours)
+    try:
+        child = Child(process, slot, ours, generation)
+    except OSError:  # no descriptor is left for it: nobody would notice its death
+        process.kill()
+        process.join()
+        ours.close()
+        raise
+    if guardian is not None:
+        guardian.guard(child.pid)
+    return child
 
 
 @contextlib.contextmanager
@@ -142,9 +181,10 @@ def _no_main_module() -> Iterator[None]:
 def _no_interrupt() -> Iterator[None]:
     """Block SIGINT while a process is spawned; it inherits that, and lifts it once it ignores the signal.
 
-    Ctrl-C reaches the whole process group, also a worker in its first 200 ms, where Python's own handler
-    would answer with a traceback. The tracker of multiprocessing is started first: it unblocks SIGINT as it
-    starts.
+    Ctrl-C reaches our whole process group. A worker leaves it with its first own instruction; until then,
+    some 50 ms, Python's own handler would answer with a traceback. It cannot be taken out of the group from
+    here: after exec the kernel refuses (setpgid(2), EACCES), and multiprocessing's fork returns after exec.
+    The tracker of multiprocessing is started first: it unblocks SIGINT as it starts.
     """
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -1,7 +1,8 @@
 """The life of a seat as a table: every event is defined in every state.
 
 A *seat* is a place to be filled, such as ``olap-2``; processes come and go in it. What is done on a
-transition is the supervisor's (``supervision.py``); which transitions there are is said here alone.
+transition is the supervisor's (``supervision.py``); which transitions there are is said here alone. The
+documentation's table and diagram are made from this one (``python -m supervisor.lifecycle_page``).
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ class State(IntEnum):
     BACKOFF = 3
     """The last process died too soon; the next one has to wait."""
     DRAINING = 4
-    """The process was told to finish."""
+    """The process was told to finish, and nobody will follow it."""
     CLOSED = 5
-    """Stopped for good: nobody will be put in it."""
+    """Nobody will be put in it, unless it is opened again."""
+    RETIRING = 6
+    """The process was told to finish; another one will follow it."""
+    PARKED = 7
+    """Nobody will be put in it until a person says so."""
 
 
 class Event(IntEnum):
@@ -35,54 +40,44 @@ class Event(IntEnum):
     """The process ended, whatever the reason; it is to be replaced at once."""
     HELD_BACK = 3
     """The process ended; its replacement has to wait."""
-    RETRY = 4
-    """The wait is over."""
-    STOP = 5
-    """The supervisor stops, or gave up."""
+    PARK = 4
+    """The process ended, or there was none; it is not to be replaced."""
+    RELEASE = 5
+    """The wait is over, a person said so, or there is to be one worker more."""
+    RETIRE = 6
+    """The process is to be replaced by another one."""
+    CLOSE = 7
+    """The supervisor stops, or there is to be one worker less."""
 
 
-_S, _E = State, Event
+_V, _O, _S, _B = State.VACANT, State.OPENING, State.SERVING, State.BACKOFF
+_D, _C, _R, _P = State.DRAINING, State.CLOSED, State.RETIRING, State.PARKED
+# What only the supervisor can get wrong: it fills a seat that is not vacant, or loses a process that was not
+# there. Everything that comes from outside, a command or a late word of a process, has a meaning everywhere.
+_X = None
 
-TABLE: dict[tuple[State, Event], State] = {
-    (_S.VACANT, _E.FILLED): _S.OPENING,
-    (_S.VACANT, _E.OWNED): _S.VACANT,  # a late word of a process that has died since
-    (_S.VACANT, _E.DIED): _S.VACANT,
-    (_S.VACANT, _E.HELD_BACK): _S.BACKOFF,
-    (_S.VACANT, _E.RETRY): _S.VACANT,
-    (_S.VACANT, _E.STOP): _S.CLOSED,
-    (_S.OPENING, _E.FILLED): _S.OPENING,
-    (_S.OPENING, _E.OWNED): _S.SERVING,
-    (_S.OPENING, _E.DIED): _S.VACANT,
-    (_S.OPENING, _E.HELD_BACK): _S.BACKOFF,
-    (_S.OPENING, _E.RETRY): _S.OPENING,
-    (_S.OPENING, _E.STOP): _S.DRAINING,
-    (_S.SERVING, _E.FILLED): _S.SERVING,
-    (_S.SERVING, _E.OWNED): _S.SERVING,
-    (_S.SERVING, _E.DIED): _S.VACANT,
-    (_S.SERVING, _E.HELD_BACK): _S.BACKOFF,
-    (_S.SERVING, _E.RETRY): _S.SERVING,
-    (_S.SERVING, _E.STOP): _S.DRAINING,
-    (_S.BACKOFF, _E.FILLED): _S.BACKOFF,
-    (_S.BACKOFF, _E.OWNED): _S.BACKOFF,
-    (_S.BACKOFF, _E.DIED): _S.BACKOFF,
-    (_S.BACKOFF, _E.HELD_BACK): _S.BACKOFF,
-    (_S.BACKOFF, _E.RETRY): _S.VACANT,
-    (_S.BACKOFF, _E.STOP): _S.CLOSED,
-    (_S.DRAINING, _E.FILLED): _S.DRAINING,
-    (_S.DRAINING, _E.OWNED): _S.DRAINING,
-    (_S.DRAINING, _E.DIED): _S.CLOSED,
-    (_S.DRAINING, _E.HELD_BACK): _S.CLOSED,
-    (_S.DRAINING, _E.RETRY): _S.DRAINING,
-    (_S.DRAINING, _E.STOP): _S.DRAINING,
-    (_S.CLOSED, _E.FILLED): _S.CLOSED,
-    (_S.CLOSED, _E.OWNED): _S.CLOSED,
-    (_S.CLOSED, _E.DIED): _S.CLOSED,
-    (_S.CLOSED, _E.HELD_BACK): _S.CLOSED,
-    (_S.CLOSED, _E.RETRY): _S.CLOSED,
-    (_S.CLOSED, _E.STOP): _S.CLOSED,
+_ROWS = (
+    # Filled  Owned  Died  Held back  Park  Release  Retire  Close
+    (_V, (_O, _V, _X, _X, _P, _V, _V, _C)),
+    (_O, (_X, _S, _V, _B, _P, _O, _R, _D)),
+    (_S, (_X, _S, _V, _B, _P, _S, _R, _D)),
+    (_B, (_X, _B, _X, _X, _P, _V, _B, _C)),
+    (_D, (_X, _D, _C, _C, _C, _R, _D, _D)),  # one worker more again, while one less was on its way
+    (_C, (_X, _C, _X, _X, _C, _V, _C, _C)),
+    (_R, (_X, _R, _V, _B, _P, _R, _R, _D)),
+    (_P, (_X, _P, _X, _X, _P, _V, _P, _C)),
+)
+
+TABLE: dict[tuple[State, Event], State | None] = {
+    (state, event): following for state, row in _ROWS for event, following in zip(Event, row, strict=True)
 }
 
 
 def after(state: State, event: Event) -> State:
-    """The state that follows."""
-    return TABLE[state, event]
+    """The state that follows.
+
+    Raises ``AssertionError`` for what cannot be: that is a fault of the supervisor.
+    """
+    following = TABLE[state, event]
+    assert following is not None, f"{event.name} in {state.name}"
+    return following

@@ -1,8 +1,11 @@
 """The supervisor: seats to be filled, processes to fill them, and what happens when one of them ends.
 
 It holds no Kafka client. Processes start without a role; one in standby is given the first vacant seat, and
-one more than there are seats is kept, the spare. A death is noticed through the process' sentinel, its seat
-becomes vacant, the spare takes it at once, and a new spare is started. All of it happens in one loop.
+spares are kept. A death is noticed through the process' pidfd, its seat becomes vacant, a spare takes it at
+once, and a new spare is started at leisure. All of it happens in one loop.
+
+The parts: ``crew`` has the processes, ``seats`` who owns what, ``deaths`` judges, ``watch`` looks for those
+that neither die nor work, ``operations`` are what takes several steps, ``orders`` is what people ask for.
 """
 
 from __future__ import annotations
@@ -11,64 +14,79 @@ import logging
 import os
 import signal
 import time
-from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
-from supervisor import instance, isolation
-from supervisor.child import Child, spawn
-from supervisor.contract.board import Board, Role
-from supervisor.contract.exits import Exit, WorkerExit
+from supervisor import instance, isolation, notices
+from supervisor.alarms import Alarms
+from supervisor.cgroup import CgroupTree
+from supervisor.child import Child
+from supervisor.contract.board import Board, Phase
 from supervisor.contract.faults import ConfigurationFault, Fault, GaveUp
-from supervisor.contract.messages import Failed, Found, Owned, Report, Serve, Standby, WorkerRole
-from supervisor.contract.settings import Restart, Settings
+from supervisor.contract.messages import Failed, Found, Owned, Report, Serve
+from supervisor.contract.settings import Settings
+from supervisor.control.server import Server
+from supervisor.crew import Crew
+from supervisor.deaths import Deaths, Judgement
+from supervisor.guardian import Guardian
+from supervisor.hooks import Hooks
+from supervisor.journal import Journal
 from supervisor.lifecycle import Event, State
 from supervisor.loop import Loop, Timer
-from supervisor.placement import place
-from supervisor.policy import Backoff, Intent, Verdict, classify, judge
+from supervisor.memory import OomKills
+from supervisor.operations.queue import Operations
+from supervisor.operations.rescale import Rescale
+from supervisor.orders import Orders
+from supervisor.policy import Cause, Intent, Verdict, blamed
 from supervisor.seat import Seat
+from supervisor.seats import MAX_PARTITIONS, Seats, slots_needed
+from supervisor.strangers import Strangers
+from supervisor.watch import Watch
 
 __all__ = ["Supervisor"]
 
 _log = logging.getLogger("supervisor")
 
-MAX_PARTITIONS = 1024
-_SPARES = 1
-_SPAWN_RETRY_S = 1.0
-_BROKERS_PAUSE_S = 2.0
 _BROKERS_PATIENCE_S = 3.0
-_HASTENED_S = 2.0
-_STOP_GRACEFULLY = (signal.SIGTERM,)
-_STOP_QUICKLY = (signal.SIGINT, signal.SIGQUIT)
-# Their default is to end or to halt the process.
-_NOT_YET = (signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2)
+_SETTLED = frozenset({State.SERVING, State.CLOSED, State.PARKED, State.BACKOFF})
 
 
 class Supervisor:
     """Runs everything until it is told to stop."""
 
-    def __init__(self, settings: Settings, run_dir: Path, loop: Loop) -> None:
-        self._settings = settings
-        self._loop = loop
+    def __init__(
+        self, settings: Settings, run_dir: Path, loop: Loop, load: Callable[[], Settings] | None = None
+    ) -> None:
+        self.settings = settings
+        self.generation = 1
+        self.workers = settings.olap.workers
+        self.loop = loop
         self._lock = instance.claim(run_dir)
         self._board = Board.create(
-            run_dir / instance.BOARD, workers=self._slots_needed(), partitions=MAX_PARTITIONS
+            run_dir / instance.BOARD, workers=slots_needed(settings), partitions=MAX_PARTITIONS
         )
+        self.journal = Journal()
+        self._systemd = notices.Systemd(loop)
+        self._hooks = Hooks(settings.hooks, loop)
+        self.journal.subscribe(self._hooks.hear)
+        self._guardian = Guardian(loop)
+        self._cgroups = CgroupTree.open(settings.limits)
+        self._oom_kills = OomKills.of_this_process()
+        self.crew = Crew(loop, self._board, settings, self, self._guardian)
+        self._strangers = Strangers(loop, self._ours)
+        self.seats = Seats(self._board, settings)
+        self.deaths = Deaths(settings, self._board, self.seats)
+        self.operations = Operations(self._operation_ended)
+        self._alarms = Alarms(self, self._board, self.deaths, self.operations, self._systemd)
+        self.watch = Watch(loop, self._board, self.seats, settings, self._alarms)
+        self._orders = Orders(self, self.operations, load or (lambda: settings))
+        self._control = Server(loop, run_dir, self._orders, self.journal)
         self._available = sorted(os.sched_getaffinity(0))
-        self._seats: list[Seat] = []
-        self._children: dict[int, Child] = {}
-        self._standby: deque[Child] = deque()
-        self._respawn: Timer | None = None
-        self._starts = Backoff(Restart(backoff_jitter=0.0))
-        self._started = 0
-        self._fault: Fault | None = None
         self._failures: dict[int, Failed] = {}
-        self._stopping = False
+        self._fault: Fault | None = None
         self._deadline: Timer | None = None
-
-    def _slots_needed(self) -> int:
-        """Board slots: every seat, the spare, and as many again for the dead that are not reaped yet."""
-        declared = self._settings.topics.declared()["input"].partitions or 0
-        return 2 * max(MAX_PARTITIONS // 8, declared) + 8
+        self.stopping = False
+        self._gone = False
 
     def run(self) -> None:
         """Start everything and watch it until the last process is gone.
@@ -77,302 +95,378 @@ class Supervisor:
         """
         # Whoever started us may have ignored it, which outlives exec: then no child could be collected.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self._loop.on_signals(_STOP_QUICKLY + _STOP_GRACEFULLY, self._on_stop_signal)
-        # A terminal that closes sends SIGHUP; there is no one left to see what a supervisor in it does.
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # unless it runs under nohup
-            self._loop.on_signals([signal.SIGHUP], self._on_stop_signal)
-        self._loop.on_signals(_NOT_YET, self._on_other_signal)
-        header = self._board.header
-        header.started_ns = time.monotonic_ns()
-        declared = self._settings.topics.declared()["input"].partitions
-        assert declared is not None
-        owned = place(declared, self._settings.olap.workers)
-        self._add_seat("probe", 0, ())
-        self._loop.after(_BROKERS_PATIENCE_S, self._mention_waiting)
+        self._strangers.start()
+        self._board.header.started_ns = time.monotonic_ns()
+        self.loop.after(_BROKERS_PATIENCE_S, self._mention_waiting)
+        self.watch.start()
         # The others start while the probe looks at the topics; they get their seats when it has found them.
-        self._fill_up(expected=1 + len(owned) + self._settings.realtime.enabled)
-        self._loop.run()
-        os.close(self._lock)
+        declared = self.settings.topics.declared()["input"].partitions
+        assert declared is not None
+        try:
+            self._expected = 1 + len(self.seats.layout(self.settings, declared, self.workers))
+            self.refill()
+            self.loop.run()
+        finally:
+            self._orders.stopped()
+            self._control.close()
+            self._guardian.close()
+            if self._cgroups is not None:
+                self._cgroups.close()
+            os.close(self._lock)
         if self._fault is not None:
             raise self._fault
 
+    def _ours(self) -> set[int]:
+        """The processes that are ours to collect, and nobody else's."""
+        helpers = {self._guardian.pid} if self._guardian.pid else set()
+        return {child.pid for child in self.crew.each()} | helpers | self._hooks.pids
+
     def _mention_waiting(self) -> None:
-        if len(self._seats) == 1 and not self._stopping:
-            _log.info("waiting for the brokers at %s", self._settings.kafka.bootstrap_servers)
+        if len(self.seats) == 1 and not self.stopping:
+            text = f"waiting for the brokers at {self.settings.kafka.bootstrap_servers}"
+            _log.info("%s", text)
+            self._systemd.status(text)
 
-    # -- seats ------------------------------------------------------------------------------------------
+    # -- seats and the processes for them ---------------------------------------------------------------
 
-    def _add_seat(self, role: WorkerRole, index: int, partitions: tuple[int, ...]) -> None:
-        record = self._board.seat(len(self._seats))
-        record.role, record.index = Role[role.upper()], index
-        self._seats.append(Seat(role, index, partitions, record))
-        self._board.header.seats = len(self._seats)
+    def refill(self) -> None:
+        """Give vacant seats to processes in standby, and start the processes that are wanted."""
+        if self.stopping:
+            return
+        for seat in self.seats:
+            child = self.crew.standby(seat.generation) if seat.fillable else None
+            if child is not None:
+                self._fill(seat, child)
+        self.crew.fill_up(self._wanted(), self.refill)
 
-    def _add_worker_seats(self, found: Found) -> None:
-        """The seats of the workers, now that the number of partitions is known."""
-        if len(self._seats) > 1:
+    def _wanted(self) -> dict[int, int]:
+        """How many processes without a role there should be, of each generation."""
+        wanted = {self.generation: 0}
+        for seat in self.seats:
+            if seat.fillable:
+                wanted[seat.generation] = wanted.get(seat.generation, 0) + 1
+        operation = self.operations.current
+        for generation, count in (operation.wants() if operation else {}).items():
+            wanted[generation] = wanted.get(generation, 0) + count
+        if not self.seats.partitions:
+            # The seats are not known yet; the processes for them need not wait for that.
+            taken = sum(seat.child is not None for seat in self.seats)
+            wanted[self.generation] = max(wanted[self.generation], self._expected - taken)
+        elif all(seat.state in _SETTLED for seat in self.seats):
+            # Spares are prepared at leisure: not while processes that are needed now are starting.
+            wanted[self.generation] += self.settings.runtime.spares
+        return wanted
+
+    def _fill(self, seat: Seat, child: Child) -> None:
+        olap, realtime = self.settings.olap, self.settings.realtime
+        cpus: tuple[int, ...] = ()
+        nice = weight = 0
+        if seat.role == "olap":
+            cpus, nice = isolation.olap_cpus(seat.index, olap.cpus, self._available), olap.nice
+            weight = self.settings.limits.olap_cpu_weight
+        elif seat.role == "realtime":
+            cpus, nice = isolation.realtime_cpus(realtime.cpus, self._available), realtime.nice
+            weight = self.settings.limits.realtime_cpu_weight
+        # First of all: every millisecond before it is one in which nobody owns its partitions. If it cannot
+        # be told it has just died; its sentinel vacates the seat again.
+        child.serve(
+            Serve(
+                seat.role,
+                seat.index,
+                seat.partitions,
+                cpus,
+                nice,
+                seat.contested,
+                self.deaths.suspects(seat) if seat.role == "olap" else (),
+            )
+        )
+        if self._cgroups is not None and seat.role != "probe":
+            weight = self._cgroups.place(seat.name, child.pid, weight)
+        else:
+            weight = 0
+        seat.fill(child, cpus, nice, weight)
+
+    # -- what the processes say -------------------------------------------------------------------------
+
+    def ready(self, child: Child) -> None:
+        """A process has come to standby."""
+        if self.stopping:
+            return
+        self.journal.publish("standby", f"process {child.pid} is in standby", pid=child.pid)
+        if self.operations.current is not None:
+            self.operations.current.ready(child)
+        self.refill()
+
+    def reported(self, child: Child, report: Report) -> None:
+        """A process has said something."""
+        seat = self.seats.of(child)
+        if isinstance(report, Found):
+            self._found(report)
+        elif isinstance(report, Owned):
+            if seat is not None:
+                self._owned(seat, child)
+        elif isinstance(report, Failed):
+            self._failures[child.slot] = report
+        self.refill()
+
+    def _owned(self, seat: Seat, child: Child) -> None:
+        if seat.state is not State.OPENING:
+            return  # it was told to finish in the same moment
+        seat.own()
+        self.seats.note_owned(seat)
+        self.journal.publish(
+            "serving", f"{seat.name} is served (pid {child.pid})", worker=seat.name, pid=child.pid
+        )
+        if self.operations.current is not None:
+            self.operations.current.owned(seat)
+        if self._board.header.phase == Phase.STARTING and all(seat.state in _SETTLED for seat in self.seats):
+            self._board.header.phase = Phase.RUNNING
+            self._systemd.ready(self._alarms.summary())
+
+    def _found(self, found: Found) -> None:
+        """The partitions of the input are known now, or there are more of them than before."""
+        if self.stopping or found.partitions <= self.seats.partitions:
             return  # a restarted probe tells what we know
+        if self.seats.partitions:
+            text = f"the input has {found.partitions} partitions now"
+            _log.info("%s", text)
+            self._board.header.topic_partitions = found.partitions
+            self.operations.submit(Rescale(self, [], self.workers, found.partitions))
+            return
         try:
-            owned = place(found.partitions, self._settings.olap.workers)
-            if len(owned) + 2 > self._board.workers - _SPARES or found.partitions > MAX_PARTITIONS:
-                raise ConfigurationFault(
-                    f"{found.partitions} partitions with {len(owned)} OLAP workers are more than one "
-                    f"supervisor runs ({self._board.workers - _SPARES - 2} workers, "
-                    f"{MAX_PARTITIONS} partitions)",
-                    "set olap.workers to fewer: each then owns several partitions",
-                )
+            layout = self.seats.layout(self.settings, found.partitions, self.workers)
         except Fault as fault:
             self._end_with(fault)
             return
         self._board.header.topic_partitions = found.partitions
-        if self._settings.realtime.enabled:
-            self._add_seat("realtime", 0, tuple(range(found.partitions)))
-        for index, partitions in enumerate(owned):
-            self._add_seat("olap", index, partitions)
+        self.seats.lay_out(layout, self.generation)
         _log.info(
             "cluster %s: %d brokers, %d partitions, %d OLAP workers",
             found.cluster_id,
             found.brokers,
             found.partitions,
-            len(owned),
+            len(self.seats.olap),
         )
 
-    def _fill_seats(self) -> None:
-        """Give vacant seats to processes in standby, the longest vacant and the longest waiting first."""
-        for seat in self._seats:
-            if seat.state is State.VACANT and self._standby:
-                self._fill(seat, self._standby.popleft())
+    # -- deaths -----------------------------------------------------------------------------------------
 
-    def _fill(self, seat: Seat, child: Child) -> None:
-        olap, realtime = self._settings.olap, self._settings.realtime
-        cpus: tuple[int, ...] = ()
-        nice = 0
-        if seat.role == "olap":
-            cpus, nice = isolation.olap_cpus(seat.index, olap.cpus, self._available), olap.nice
-        elif seat.role == "realtime":
-            cpus, nice = isolation.realtime_cpus(realtime.cpus, self._available), realtime.nice
-        seat.fill(child)
-        # If it cannot be told it has just died; its sentinel vacates the seat again.
-        child.serve(Serve(seat.role, seat.index, seat.partitions, cpus, nice, seat.contested))
-
-    # -- processes --------------------------------------------------------------------------------------
-
-    def _fill_up(self, expected: int = 0) -> None:
-        """Start processes until every seat that is not closed has one, and a spare is left."""
-        if self._stopping or self._respawn is not None:
-            return
-        seats = max(expected, sum(seat.state is not State.CLOSED for seat in self._seats))
-        everyone_serves = all(seat.state is State.SERVING for seat in self._seats)
-        # The spare is prepared at leisure: not while processes that are needed now are starting.
-        wanted = seats + (_SPARES if everyone_serves and not expected else 0)
-        while len(self._children) < wanted:
-            if not self._spawn_one():
-                return
-
-    def _spawn_one(self) -> bool:
-        slot = next(number for number in range(self._board.workers) if number not in self._children)
-        self._board.worker(slot).clear()
-        try:
-            child = spawn(slot, self._board.path, self._settings)
-        except OSError as error:  # EAGAIN, ENOMEM, EMFILE: the system may have room again in a moment
-            _log.warning("cannot start a process: %s; trying again", error)
-            self._respawn = self._loop.after(_SPAWN_RETRY_S, self._spawn_again)
-            return False
-        self._children[slot] = child
-        self._loop.watch(child.sentinel, lambda: self._died(child))
-        self._loop.watch(child.reports, lambda: self._reported(child))
-        self._loop.after(self._settings.runtime.start_timeout_s, lambda: self._check_started(child))
-        return True
-
-    def _spawn_again(self) -> None:
-        self._respawn = None
-        self._fill_up()
-
-    def _check_started(self, child: Child) -> None:
-        if self._children.get(child.slot) is child and child.serving is None and child not in self._standby:
-            _log.error("process %d is not ready after its start timeout: killed", child.pid)
-            child.kill()
-
-    def _reported(self, child: Child) -> None:
-        report = child.take_report()
-        if report is None:
-            # The pipe ended; the sentinel says the rest.
-            self._loop.unwatch(child.reports)
-            return
-        self._take_report(child, report)
-
-    def _take_report(self, child: Child, report: Report) -> None:
-        seat = self._seat_of(child)
-        if isinstance(report, Standby):
-            self._started += 1
-            self._standby.append(child)
-        elif isinstance(report, Found):
-            if not self._stopping:
-                self._add_worker_seats(report)
-        elif isinstance(report, Owned):
-            if seat is not None:
-                seat.own()
-        else:
-            self._failed(child, report)
-        if not self._stopping:
-            self._fill_seats()
-            self._fill_up()
-
-    def _failed(self, child: Child, report: Failed) -> None:
-        self._failures[child.slot] = report
-
-    def _seat_of(self, child: Child) -> Seat | None:
-        return next((seat for seat in self._seats if seat.child is child), None)
-
-    def _died(self, child: Child) -> None:
-        """Its sentinel is readable: collect it, judge it, replace it."""
+    def died(self, child: Child) -> None:
+        """A process has ended: collect it, judge it, replace it."""
         noticed = time.monotonic_ns()
-        # Its last words may still be in the pipe: they say why.
-        while (report := child.take_report()) is not None:
-            self._take_report(child, report)
-        seat = self._seat_of(child)
-        self._forget(child)
+        seat = self.seats.of(child)
+        # Before it is collected: until then its slot on the board and its cgroup are its own.
+        out_of_memory = self._was_out_of_memory(seat)
         exit_code = child.reap()
-        verdict = judge(classify(exit_code, Intent.STOP if child.told_to_stop else Intent.NONE))
+        killed = exit_code == -signal.SIGKILL and child.intent is Intent.NONE
+        out_of_memory = out_of_memory or (killed and self._oom_kills.claim())
+        failed = self._failures.pop(child.slot, None)
+        found = self.deaths.judge(child, seat, exit_code, failed, out_of_memory=out_of_memory)
+        guilty = blamed(found.cause)
         if seat is not None:
-            self._vacate(seat, exit_code, noticed, verdict)
-        elif verdict is Verdict.REPLACE:
-            self._hold_back_starts(exit_code)
-        report = self._failures.pop(child.slot, None)
-        if verdict is Verdict.GIVE_UP:
-            self._give_up(seat, exit_code, report)
-        if self._stopping:
+            self._vacate(seat, child, exit_code, found, noticed)
+        elif guilty and not self.stopping:
+            wait = self.crew.hold_back()
+            _log.warning("a process without a role ended (%s); replaced %s", found.text, _when(wait))
+        if found.verdict is Verdict.GIVE_UP and child.generation <= self.generation:
+            self._give_up(seat, found, failed)
+        if self.operations.current is not None:
+            self.operations.current.died(child, seat, found.text, blamed=guilty or not _orderly(found))
+            if seat is not None and seat.state is State.PARKED and self.operations.current is not None:
+                self.operations.current.parked(seat)
+        if self.stopping:
             self._finish_if_alone()
-            return
-        self._fill_seats()
-        self._fill_up()
+        else:
+            self.refill()
 
-    def _hold_back_starts(self, exit_code: int) -> None:
-        """A process without a seat ended. Where none gets as far as standby, the next has to wait: a pipeline
-        whose import crashes the interpreter would be started again and again, as fast as the machine can."""
-        wait = self._starts.died(self._started)
-        _log.warning("a process without a role ended (%s); replaced %s", describe(exit_code), _when(wait))
-        if wait and self._respawn is None:
-            self._respawn = self._loop.after(wait, self._spawn_again)
+    def _was_out_of_memory(self, seat: Seat | None) -> bool:
+        return self._cgroups is not None and seat is not None and self._cgroups.out_of_memory(seat.name)
 
-    def _forget(self, child: Child) -> None:
-        del self._children[child.slot]
-        if child in self._standby:
-            self._standby.remove(child)
-        self._loop.unwatch(child.sentinel)
-        try:
-            self._loop.unwatch(child.reports)
-        except KeyError:
-            return  # its pipe had ended before
-
-    def _vacate(self, seat: Seat, exit_code: int, noticed: int, verdict: Verdict) -> None:
-        seat.vacate(exit_code, noticed, blamed=verdict not in (Verdict.STOPPED, Verdict.WAIT))
-        # That the brokers are away is not the worker's fault, and makes no later death of it wait longer.
-        away = verdict is Verdict.WAIT
-        wait = _BROKERS_PAUSE_S if away else seat.backoff.died(self._progress(seat))
-        if self._stopping or wait == 0:
+    def _vacate(self, seat: Seat, child: Child, exit_code: int, found: Judgement, noticed: int) -> None:
+        if self._cgroups is not None:
+            self._cgroups.kill(seat.name)  # whatever it has started and left
+        seat.vacate(exit_code, found.cause, noticed, blamed=blamed(found.cause))
+        if found.verdict is Verdict.PARK and not self.stopping:
+            self._park(seat, child, found)
+        elif self.stopping or found.wait_s == 0 or found.verdict is Verdict.GIVE_UP:
             seat.advance(Event.DIED)
         else:
-            timer = self._loop.after(wait, lambda: self._retry(seat))
-            seat.hold_back(noticed + int(wait * 1e9), timer)
-        if verdict in (Verdict.REPLACE, Verdict.WAIT):
-            _log.warning("%s ended (%s); replaced %s", seat.name, describe(exit_code), _when(wait))
+            timer = self.loop.after(found.wait_s, lambda: self._retry(seat))
+            seat.hold_back(noticed + int(found.wait_s * 1e9), timer)
+        if found.verdict in (Verdict.REPLACE, Verdict.WAIT) and found.cause is not Cause.RECYCLED:
+            self.journal.publish(
+                "died",
+                f"{seat.name} ended ({found.text}); replaced {_when(found.wait_s)}",
+                worker=seat.name,
+                partition=found.partition,
+                offset=found.offset,
+                pid=child.pid,
+                exit_code=exit_code,
+                cause=found.cause.name.lower(),
+            )
 
-    def _progress(self, seat: Seat) -> int:
-        if seat.role == "olap":
-            return sum(self._board.olap(partition).committed for partition in seat.partitions)
-        if seat.role == "realtime":
-            return sum(self._board.realtime(partition).committed for partition in seat.partitions)
-        return self._board.header.brokers_answered_ns
+    def _park(self, seat: Seat, child: Child, found: Judgement) -> None:
+        self.seats.park(seat, found.partitions, found.cause)
+        if seat.partitions and seat.role == "olap":
+            seat.advance(Event.DIED)  # its other partitions are served on
+        else:
+            seat.park()
+        seat.alarmed = True
+        which = ", ".join(map(str, found.partitions))
+        what = (
+            f"{seat.name}: partition {which} is parked" if seat.role == "olap" else f"{seat.name} is parked"
+        )
+        self.journal.publish(
+            "parked",
+            f"{what}: {found.text}; `supervisor restart {seat.name}` lets it try again",
+            worker=seat.name,
+            partition=found.partition,
+            offset=found.offset,
+            pid=child.pid,
+            cause=found.cause.name.lower(),
+        )
 
     def _retry(self, seat: Seat) -> None:
         seat.release()
-        if not self._stopping:
-            self._fill_seats()
-            self._fill_up()
+        self.refill()
+
+    # -- what operations do -----------------------------------------------------------------------------
+
+    def retire(self, seat: Seat, intent: Intent) -> None:
+        """Have the process in a seat finish, and another one follow it."""
+        assert seat.child is not None
+        self._finish(seat.child, intent, seat)
+        seat.advance(Event.RETIRE)
+
+    def close(self, seat: Seat) -> None:
+        """Have the process in a seat finish, if there is one, and nobody follow it."""
+        if seat.child is not None:
+            self._finish(seat.child, Intent.RETIRE, seat)
+        seat.close()
+
+    def _finish(self, child: Child, intent: Intent, seat: Seat) -> None:
+        patience = self.settings.runtime.drain_timeout_s
+        if not seat.served:
+            child.kill(intent)  # it has nothing in hand, and may be waiting for brokers that are away
+            return
+        self.journal.publish(
+            "retiring", f"{seat.name} (pid {child.pid}) finishes", worker=seat.name, pid=child.pid
+        )
+        child.drain(patience, intent)
+        self.loop.after(patience, lambda: self._kill_late(child))
+
+    def _kill_late(self, child: Child) -> None:
+        if self.crew.children.get(child.slot) is child:
+            _log.warning("process %d did not finish in time: killed", child.pid)
+            child.kill(child.intent)
+
+    def forgive(self, seat: Seat) -> None:
+        """A person has looked after it: what is parked is tried again, and what it has done is forgotten."""
+        self.deaths.forgive(seat)
+        seat.backoff.forget()
+        unparked = self.seats.unpark(seat)
+        if unparked or seat.state is State.PARKED:
+            self.journal.publish("unparked", f"{seat.name} tries again", worker=seat.name)
+
+    def adopt(self, settings: Settings, generation: int) -> None:
+        """A reload has succeeded: these settings hold."""
+        self.settings, self.generation = settings, generation
+        for seat in self.seats:
+            seat.generation = generation
+        self.deaths.adopt(settings)
+        self.watch.adopt(settings)
+        self._hooks.adopt(settings.hooks)
+        if self.seats.partitions and settings.olap.workers != self.workers:
+            self.workers = settings.olap.workers
+        if self.seats.partitions and self.seats.differing(
+            self.seats.layout(settings, self.seats.partitions, self.workers)
+        ):
+            self.operations.submit(Rescale(self, [], self.workers, self.seats.partitions))
+
+    def _operation_ended(self) -> None:
+        if self.stopping:
+            return
+        # Whoever is left of a generation that is not to be used any more, or came to be one too many.
+        for child in self.crew.each():
+            if child.serving is None and child.generation != self.generation:
+                self.crew.dismiss(child.generation)
+        if self._board.header.phase == Phase.RELOADING:
+            self._board.header.phase = Phase.RUNNING
+        self._systemd.ready(self._alarms.summary())
+        self.refill()
 
     # -- the end ----------------------------------------------------------------------------------------
 
-    def _on_stop_signal(self, number: signal.Signals) -> None:
-        patience = self._settings.runtime.drain_timeout_s
-        if number not in _STOP_QUICKLY:
-            if not self._stopping:
-                _log.info("%s: draining for at most %g s", number.name, patience)
-                self._stop(patience)
-        elif not self._stopping:
-            _log.info("%s: stopping quickly", number.name)
-            self._stop(min(_HASTENED_S, patience))
-        else:
-            _log.info("%s while stopping: killing what is left", number.name)
-            self._kill_all()
-
-    def _on_other_signal(self, number: signal.Signals) -> None:
-        _log.warning("%s has no meaning yet and is ignored", number.name)
-
-    def _give_up(self, seat: Seat | None, exit_code: int, report: Failed | None) -> None:
+    def _give_up(self, seat: Seat | None, found: Judgement, failed: Failed | None) -> None:
         """A successor would end the same way: stop, and say why."""
         name = seat.name if seat else "a worker"
-        cause = report.cause if report else describe(exit_code)
-        kind = ConfigurationFault if exit_code == Exit.CONFIGURATION else GaveUp
-        self._end_with(kind(f"{name} cannot go on: {cause}", report.remedy if report else ""))
+        kind = ConfigurationFault if found.cause is Cause.CONFIGURATION else GaveUp
+        fault = kind(f"{name} cannot go on: {found.text}", failed.remedy if failed else "")
+        if self._fault is None and not self.stopping:
+            self.journal.publish(
+                "gave-up",
+                fault.cause,
+                worker=seat.name if seat else None,
+                partition=found.partition,
+                offset=found.offset,
+                cause=found.cause.name.lower(),
+            )
+            self._systemd.status(notices.gave_up(name, found.text))
+        self._end_with(fault)
 
     def _end_with(self, fault: Fault) -> None:
         if self._fault is None:
             self._fault = fault
-        if not self._stopping:
-            self._stop(self._settings.runtime.drain_timeout_s)
+        if not self.stopping:
+            self.stop(self.settings.runtime.drain_timeout_s)
 
-    def _stop(self, seconds: float) -> None:
+    def stop(self, seconds: float) -> None:
         """Drain everybody at once; they share one deadline."""
-        self._stopping = True
-        for seat in self._seats:
+        self.stopping = True
+        self._board.header.phase = Phase.STOPPING
+        self._systemd.stopping()
+        self.journal.publish("stopping", f"draining for at most {seconds:g} s")
+        self.operations.abandon()
+        for seat in self.seats:
             seat.close()
-        for child in self._children.values():
-            occupied = self._seat_of(child)
+        for child in self.crew.each():
+            occupied = self.seats.of(child)
             if occupied is not None and occupied.served:
-                child.drain(seconds)
+                child.drain(seconds, Intent.STOP)
             else:
                 # It has nothing in hand, and may be waiting in a call for brokers that are away.
-                child.told_to_stop = True
-                child.kill()
-        self._deadline = self._loop.after(seconds, self._kill_all)
+                child.kill(Intent.STOP)
+        self._deadline = self.loop.after(seconds, self.kill_all)
         self._finish_if_alone()
 
-    def _kill_all(self) -> None:
-        for child in self._children.values():
+    def kill_all(self) -> None:
+        for child in self.crew.each():
             _log.warning("process %d did not finish in time: killed", child.pid)
-            child.told_to_stop = True
-            child.kill()
+            child.kill(Intent.STOP)
 
     def _finish_if_alone(self) -> None:
-        if not self._children:
+        if not self.crew.children and not self._gone:
+            self._gone = True
             self._say_goodbye()
-            self._loop.stop()
+            # That we gave up is still told.
+            self._hooks.close(self.loop.stop)
 
     def _say_goodbye(self) -> None:
-        for seat in self._seats:
-            if seat.role == "olap":
-                for partition in seat.partitions:
-                    record = self._board.olap(partition)
-                    _log.info(
-                        "partition %d: committed up to %d, in flight %d",
-                        partition,
-                        record.committed,
-                        max(0, record.position - record.committed),
-                    )
-        _log.info("stopped")
+        for partition in range(self.seats.partitions):
+            record = self._board.olap(partition)
+            if record.owned_ns:
+                _log.info(
+                    "partition %d: committed up to %d, in flight %d",
+                    partition,
+                    record.committed,
+                    max(0, record.position - record.committed),
+                )
+        self.journal.publish("stopped", "stopped")
 
 
-def describe(exit_code: int) -> str:
-    """An exit code as people say it."""
-    if exit_code < 0:
-        try:
-            return signal.Signals(-exit_code).name
-        except ValueError:
-            return f"signal {-exit_code}"
-    names = {int(known): known.name.lower().replace("_", " ") for known in WorkerExit}
-    return f"exit code {exit_code}, {names[exit_code]}" if exit_code in names else f"exit code {exit_code}"
+def _orderly(found: Judgement) -> bool:
+    """Whether a process ended because it was told to, or because of the brokers."""
+    return found.verdict in (Verdict.STOPPED, Verdict.WAIT) or found.cause is Cause.RECYCLED
 
 
 def _when(wait: float) -> str:
-    return "at once" if wait == 0 else f"in {wait:g} s"
+    return "at once" if wait < 0.001 else f"in {wait:.3g} s"

@@ -20,8 +20,9 @@ import click
 
 from supervisor.config.load import Flag, Loaded, find_file, read
 from supervisor.config.mistakes import MistakenConfiguration
+from supervisor.contract.settings import Settings
 
-__all__ = ["setting", "with_settings"]
+__all__ = ["reader", "setting", "with_settings"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FLAGS = "supervisor.flags"
@@ -68,6 +69,24 @@ def with_settings(
         return wrapper
 
     return decorate
+
+
+def reader() -> Callable[[], Settings]:
+    """What reads the configuration of the current command anew: the same file, variables and flags.
+
+    It raises :class:`MistakenConfiguration`.
+    """
+    ctx = click.get_current_context()
+    given, flags = ctx.meta.get(_CONFIG), _in_order(_given(ctx))
+
+    def load() -> Settings:
+        file = find_file(given, os.environ)
+        loaded = read(file, os.environ, flags, cpus=os.sched_getaffinity(0))
+        if loaded.mistakes:
+            raise MistakenConfiguration(loaded.mistakes)
+        return loaded.settings
+
+    return load
 
 
 def _common() -> list[Callable[[Any], Any]]:

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from supervisor.cli._settings import setting, with_settings
+from supervisor.cli._settings import reader, setting, with_settings
 from supervisor.config.load import Loaded
 
 __all__ = ["command"]
@@ -24,12 +24,26 @@ __all__ = ["command"]
     "runtime.bootstrap",
     help="Create and extend topics first (default), or not.",
 )
+@setting(
+    "--park",
+    "restart.when_spent",
+    flag_value="park",
+    help="Park a partition whose restart budget is spent, and let the others run.",
+)
+@setting(
+    "--fail-fast",
+    "restart.when_spent",
+    flag_value="stop",
+    help="Stop everything when a restart budget is spent, exit code 70 (default).",
+)
 @with_settings(runs_here=True)
 def command(loaded: Loaded) -> None:
     """Run one real-time worker and N OLAP workers until told to stop.
 
     SIGTERM drains: workers finish, flush and commit, all within runtime.drain_timeout_s. Ctrl-C stops
     quickly, a second one at once; nothing is lost either way: what is not committed is processed again.
+    SIGHUP reloads configuration and code, one worker at a time. SIGTTIN and SIGTTOU make it one OLAP worker
+    more or less, SIGUSR1 opens the log files anew.
 
     \b
     Examples:
@@ -45,8 +59,8 @@ def command(loaded: Loaded) -> None:
     from supervisor.loop import Loop
     from supervisor.supervision import Supervisor
 
-    settings = loaded.settings
+    settings, read_again = loaded.settings, reader()
     directory = ensure_run_dir(run_dir(settings, os.environ))
     logs.set_up(settings.log, "supervisor", directory)
     with Loop() as loop:
-        Supervisor(settings, directory, loop).run()
+        Supervisor(settings, directory, loop, read_again).run()

@@ -1,0 +1,177 @@
+"""What a death means: its cause, what is to follow, and what is remembered of it.
+
+The rules are pure and stand in ``policy``, ``budget`` and ``poison``; here they are asked, in order, about
+one process that has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import Struct
+
+from supervisor import stacks
+from supervisor.budget import Budget
+from supervisor.child import Child
+from supervisor.contract.board import Board
+from supervisor.contract.messages import Failed, Suspect
+from supervisor.contract.settings import Settings
+from supervisor.poison import Suspicions, counts
+from supervisor.policy import Cause, Verdict, blamed, classify, describe, judge
+from supervisor.seat import Seat
+from supervisor.seats import Seats
+from supervisor.tally import Death, Tally
+
+__all__ = ["Deaths", "Judgement"]
+
+_TALLY = "deaths.jsonl"
+_TALLY_KEPT = 1_000
+_BROKERS_PAUSE_S = 2.0
+
+
+class Judgement(Struct, frozen=True):
+    """What follows a death."""
+
+    cause: Cause
+    verdict: Verdict
+    text: str
+    """How it ended, as people say it."""
+    wait_s: float = 0.0
+    """How long its seat has to wait."""
+    partitions: tuple[int, ...] = ()
+    """Which of its partitions are parked."""
+    partition: int | None = None
+    offset: int | None = None
+    """What was in hand, or what the worker said it was about."""
+
+
+class Deaths:
+    """Every death is brought here once."""
+
+    def __init__(
+        self, settings: Settings, board: Board, seats: Seats, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._board = board
+        self._seats = seats
+        self._clock = clock
+        self._run_dir: Path = board.path.parent
+        self._total = Budget(settings.restart.budget_total, settings.restart.window_s)
+        self._budgets: dict[str | int, Budget] = {}
+        self._tally = Tally(self._run_dir / _TALLY, _TALLY_KEPT)
+        self._suspicions = Suspicions(settings.dlq.poison_deaths)
+        self._suspicions.load(self._tally.read())
+
+    def adopt(self, settings: Settings) -> None:
+        """Judge by new settings; what is spent of budgets is forgotten."""
+        self._settings = settings
+        self._total = Budget(settings.restart.budget_total, settings.restart.window_s)
+        self._budgets.clear()
+
+    def forgive(self, seat: Seat) -> None:
+        """A person has looked at it: it begins anew."""
+        self._budgets.pop(seat.name, None)
+        for partition in seat.partitions:
+            self._budgets.pop(partition, None)
+
+    # -- judging ----------------------------------------------------------------------------------------
+
+    def judge(
+        self, child: Child, seat: Seat | None, exit_code: int, failed: Failed | None, *, out_of_memory: bool
+    ) -> Judgement:
+        """What the end of ``child`` means, which had ``seat``. It is remembered."""
+        cause = classify(exit_code, child.intent, out_of_memory=out_of_memory)
+        partition, offset, end = self._in_hand(child, seat, failed)
+        stack = stacks.tail(self._run_dir, child.slot) if counts(cause) else ""
+        text = (failed.cause if failed else "") or describe(cause, exit_code)
+        self._tally.append(
+            Death(
+                time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                worker=seat.name if seat else "spare",
+                pid=child.pid,
+                uptime_s=round(self._clock() - child.started, 3),
+                exit_code=exit_code,
+                cause=cause.name.lower(),
+                partition=partition,
+                offset=offset,
+                offset_end=end,
+                stack_tail=stack,
+                text=text,
+            )
+        )
+        verdict = judge(cause, when_spent=self._settings.restart.when_spent)
+        if seat is None or not blamed(cause):
+            wait = _BROKERS_PAUSE_S if verdict is Verdict.WAIT else 0.0
+            parked = self._parked(seat, partition) if verdict is Verdict.PARK else ()
+            return Judgement(cause, verdict, text, wait, parked, partition, offset)
+        if counts(cause) and partition is not None and offset is not None and end is not None:
+            committed = self._board.olap(partition).committed
+            words = describe(cause, exit_code)
+            self._suspicions.died(partition, offset, end, committed, words, stack)
+        return self._spend(cause, verdict, text, seat, partition, offset)
+
+    def _spend(
+        self, cause: Cause, verdict: Verdict, text: str, seat: Seat, partition: int | None, offset: int | None
+    ) -> Judgement:
+        self._board.header.deaths += 1
+        for touched in seat.partitions if partition is None else (partition,):
+            if seat.role == "olap":
+                self._board.assignment(touched).deaths += 1
+        restart, now = self._settings.restart, self._clock()
+        key: str | int = seat.name if partition is None else partition
+        own = self._budgets.setdefault(key, Budget(restart.budget, restart.window_s))
+        # Both are asked: neither is to miss a death because the other one was spent.
+        within = [own.spend(now), self._total.spend(now)]
+        wait = seat.backoff.died(self._seats.progress(seat))
+        if all(within):
+            return Judgement(cause, verdict, text, wait, (), partition, offset)
+        deaths = (
+            f"{restart.budget} deaths" if not within[0] else f"{restart.budget_total} deaths of all workers"
+        )
+        text = f"{text}; more than {deaths} within {restart.window_s:g} s"
+        if restart.when_spent == "stop":
+            return Judgement(cause, Verdict.GIVE_UP, text, 0.0, (), partition, offset)
+        return Judgement(
+            Cause.BUDGET, Verdict.PARK, text, 0.0, self._parked(seat, partition), partition, offset
+        )
+
+    def _parked(self, seat: Seat | None, partition: int | None) -> tuple[int, ...]:
+        if seat is None:
+            return ()
+        return (partition,) if partition in seat.partitions and partition is not None else seat.partitions
+
+    # -- what was in hand -------------------------------------------------------------------------------
+
+    def _in_hand(
+        self, child: Child, seat: Seat | None, failed: Failed | None
+    ) -> tuple[int | None, int | None, int | None]:
+        """Partition, first offset and end of what a worker had in hand; it stands on the board after it."""
+        if failed is not None and failed.partition is not None:
+            return failed.partition, failed.offset, None
+        if seat is None or seat.role != "olap":
+            return None, None, None
+        partition = self._board.worker(child.slot).partition - 1
+        if partition < 0:
+            return None, None, None
+        record = self._board.olap(partition)
+        if record.in_hand_end <= record.in_hand:
+            return partition, None, None
+        return partition, record.in_hand, record.in_hand_end
+
+    def suspects(self, seat: Seat) -> tuple[Suspect, ...]:
+        """The records at which the workers of a seat died, for the next one."""
+        found = (self._suspicions.suspect(partition) for partition in seat.partitions)
+        return tuple(suspect for suspect in found if suspect is not None)
+
+    def passed(self, seat: Seat) -> list[Suspect]:
+        """The suspects of a seat that its worker has got past since; they are suspects no more."""
+        gone: list[Suspect] = []
+        for suspect in self.suspects(seat):
+            committed = self._board.olap(suspect.partition).committed
+            if committed > suspect.offset:
+                gone.append(suspect)
+                self._suspicions.passed(suspect.partition, committed)
+        return gone

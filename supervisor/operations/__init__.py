@@ -1,0 +1,1 @@
+"""What takes several steps and several processes: a reload, a restart, another number of workers."""

@@ -1,0 +1,42 @@
+"""What an operation may do: the side of the supervisor that it sees."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from supervisor.contract.settings import Settings
+from supervisor.crew import Crew
+from supervisor.journal import Journal
+from supervisor.loop import Loop
+from supervisor.policy import Intent
+from supervisor.seat import Seat
+from supervisor.seats import Seats
+from supervisor.watch import Watch
+
+__all__ = ["Floor"]
+
+
+class Floor(Protocol):
+    """See the module."""
+
+    loop: Loop
+    seats: Seats
+    crew: Crew
+    watch: Watch
+    journal: Journal
+    settings: Settings
+    generation: int
+    workers: int
+    """How many OLAP workers are asked for; zero is one per partition."""
+
+    def refill(self) -> None:
+        """Give vacant seats to processes in standby, and start the processes that are wanted."""
+
+    def retire(self, seat: Seat, intent: Intent) -> None:
+        """Have its process finish, and another one follow it."""
+
+    def close(self, seat: Seat) -> None:
+        """Have its process finish, and nobody follow it."""
+
+    def adopt(self, settings: Settings, generation: int) -> None:
+        """From now on these settings hold, and every new process has them."""

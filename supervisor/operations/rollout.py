@@ -1,0 +1,149 @@
+"""Replaces the processes of some seats, one at a time, each by one that is ready before.
+
+For each seat in turn: wait until a process of the wanted generation is in standby; have the old one finish
+and close; give the seat to the new one; wait until it owns its partitions and its first fetch is out; go on.
+So at most one worker's partitions are without an owner, for as long as the new one takes to open them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+
+from supervisor.child import Child
+from supervisor.control.protocol import Talk
+from supervisor.lifecycle import State
+from supervisor.operations.floor import Floor
+from supervisor.operations.queue import Operation
+from supervisor.policy import Intent
+from supervisor.seat import Seat
+
+__all__ = ["Recycle", "Restart", "Rollout"]
+
+
+class Rollout(Operation):
+    """See the module. Subclasses say what follows a replacement, a failure and the end."""
+
+    def __init__(self, floor: Floor, name: str, talks: list[Talk], intent: Intent = Intent.RETIRE) -> None:
+        super().__init__(name, talks)
+        self._floor = floor
+        self._intent = intent
+        self._pending: deque[Seat] = deque()
+        self._generation = floor.generation
+        self._seat: Seat | None = None
+        """Whose turn it is."""
+        self._waiting = False
+        """For a process in standby, before it is replaced."""
+        self._old_pid = 0
+        self._began_s = 0.0
+        self._replaced: list[Seat] = []
+
+    def replace(self, seats: Iterable[Seat], generation: int) -> None:
+        """Begin with the first of them."""
+        self._pending = deque(seats)
+        self._generation = generation
+        self._next()
+
+    def wants(self) -> dict[int, int]:
+        return {self._generation: 1} if self._waiting else {}
+
+    def keeps(self) -> set[int]:
+        return {self._generation}
+
+    def ready(self, child: Child) -> None:
+        self._replace_if_ready()
+
+    def owned(self, seat: Seat) -> None:
+        child = seat.child
+        if seat is not self._seat or self._waiting or child is None or child.pid == self._old_pid:
+            return
+        self.say(f"{seat.name}: replaced in {(time.monotonic() - self._began_s) * 1000:.0f} ms")
+        self._replaced.append(seat)
+        self.replaced(seat)
+
+    def parked(self, seat: Seat) -> None:
+        if seat is self._seat:
+            self._next()
+
+    def died(self, child: Child, seat: Seat | None, text: str, *, blamed: bool) -> None:
+        if child.pid == self._old_pid:
+            return
+        if seat is None and child.generation == self._generation and child.intent is not Intent.STOP:
+            self.failed(f"a process ended before it was ready: {text}")
+        elif seat is not None and blamed and (seat is self._seat or seat in self._replaced):
+            self.failed(f"{seat.name} ended after it was replaced: {text}")
+
+    def replaced(self, seat: Seat) -> None:
+        """A seat is served by its new process."""
+        self._next()
+
+    def failed(self, why: str) -> None:
+        """A new process has ended. The supervisor deals with that as with any death."""
+
+    def completed(self) -> None:
+        """Every seat has had its turn."""
+        raise NotImplementedError
+
+    def _next(self) -> None:
+        self._seat = None
+        while self._pending and self._seat is None:
+            seat = self._pending.popleft()
+            if seat.state not in (State.CLOSED, State.DRAINING):
+                self._seat = seat
+        if self._seat is None:
+            self.completed()
+            return
+        self._waiting = True
+        self._floor.refill()
+        self._replace_if_ready()
+
+    def _replace_if_ready(self) -> None:
+        seat = self._seat
+        # A seat that is being opened is given the time: to take it away would leave its partitions longer.
+        if seat is None or not self._waiting or self._floor.crew.standby(self._generation) is None:
+            return
+        self._waiting = False
+        self._began_s = time.monotonic()
+        self._old_pid = seat.child.pid if seat.child is not None else 0
+        seat.generation = self._generation
+        if seat.child is not None:
+            self._floor.retire(seat, self._intent)
+        elif seat.state is not State.VACANT:
+            seat.release()
+        self._floor.refill()
+
+
+class Restart(Rollout):
+    """Replaces workers by others of the same configuration, because a person wants it."""
+
+    def __init__(self, floor: Floor, name: str, talks: list[Talk], seats: list[Seat]) -> None:
+        super().__init__(floor, name, talks)
+        self._seats = seats
+
+    def begin(self) -> None:
+        self.replace(self._seats, self._floor.generation)
+
+    def completed(self) -> None:
+        self.succeed(f"{self.name}: {len(self._replaced)} replaced")
+
+
+class Recycle(Rollout):
+    """Replaces one worker that has reached a limit."""
+
+    def __init__(self, floor: Floor, seat: Seat, why: str) -> None:
+        super().__init__(floor, f"recycling of {seat.name}", [], Intent.RECYCLE)
+        self._recycled = seat
+        self._why = why
+        self._pid = seat.child.pid if seat.child is not None else 0
+
+    def begin(self) -> None:
+        seat = self._recycled
+        # It may have died, or been replaced, while this waited in the queue.
+        still = seat.child is not None and seat.child.pid == self._pid
+        if still:
+            self._floor.journal.publish("recycled", f"{self._why}: replaced", worker=seat.name, pid=self._pid)
+        self.replace([seat] if still else [], self._floor.generation)
+
+    def completed(self) -> None:
+        self.succeed("")
