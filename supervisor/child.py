@@ -35,8 +35,11 @@ class Child:
     def __init__(
         self, process: multiprocessing.process.BaseProcess, slot: int, pipe: Connection, generation: int
     ) -> None:
+        assert process.pid is not None
         self._process = process
         self._pipe = pipe
+        self.pid: int = process.pid
+        """Its pid, also after it was collected."""
         # Not the sentinel of multiprocessing: that is a pipe whose other end the worker holds, and so does
         # whatever a pipeline starts without closing it; such a grandchild would hide the worker's death.
         self.sentinel = os.pidfd_open(self.pid)
@@ -52,11 +55,6 @@ class Child:
         self.serving: Serve | None = None
         self.intent = Intent.NONE
         """Why we ended it, if it was us."""
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
 
     @property
     def reports(self) -> int:

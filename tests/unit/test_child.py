@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +21,9 @@ from supervisor.contract.board import Board, Role, Stage
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.messages import Failed, Serve, Standby
 from supervisor.contract.settings import App, Settings
+from supervisor.guardian import Guardian
+from supervisor.loop import Loop
+from supervisor.policy import Intent
 
 _DEADLINE_S = 60.0
 
@@ -33,7 +37,7 @@ def board(tmp_path: Path) -> Board:
 def started(board: Board) -> Iterator[Child]:
     child = spawn(1, board.path, Settings())
     yield child
-    child.kill()
+    child.kill(Intent.STOP)
     child.reap()
 
 
@@ -53,7 +57,7 @@ def ended(child: Child) -> None:
 def test_a_started_process_says_when_it_is_ready_and_stands_on_the_board(
     board: Board, started: Child
 ) -> None:
-    assert next_report(started) == Standby()
+    assert isinstance(next_report(started), Standby)
     assert started.take_report() is None
     slot = board.worker(1)
     assert (slot.pid, slot.role, slot.stage) == (started.pid, Role.SPARE, Stage.STANDBY)
@@ -63,15 +67,15 @@ def test_a_started_process_says_when_it_is_ready_and_stands_on_the_board(
 def test_a_process_in_standby_that_is_told_to_stop_ends_by_itself(board: Board) -> None:
     child = spawn(0, board.path, Settings())
     next_report(child)
-    child.drain(5.0)
+    child.drain(5.0, Intent.STOP)
     ended(child)
-    assert child.told_to_stop
+    assert child.intent is Intent.STOP
     assert child.reap() == WorkerExit.OK
 
 
 def test_a_process_that_was_killed_is_collected_with_its_signal(board: Board) -> None:
     child = spawn(0, board.path, Settings())
-    child.kill()
+    child.kill(Intent.STOP)
     ended(child)
     assert child.take_report() is None
     assert child.reap() == -signal.SIGKILL
@@ -92,11 +96,11 @@ def test_the_last_words_of_a_process_are_there_after_its_death(board: Board) -> 
 
 def test_one_that_is_dead_can_be_told_nothing_and_that_is_no_error(board: Board) -> None:
     child = spawn(0, board.path, Settings())
-    child.kill()
+    child.kill(Intent.STOP)
     ended(child)
     assert child.serve(Serve("olap", 0, (0,), (), 0)) is False
-    child.drain(1.0)
-    child.kill()
+    child.drain(1.0, Intent.STOP)
+    child.kill(Intent.STOP)
     child.reap()
 
 
@@ -106,49 +110,132 @@ def test_no_signal_goes_to_a_pid_that_may_be_somebody_elses_by_now(
     """multiprocessing collects every dead child whenever it starts another one, which frees the pid. A second
     death of the same round is such a child: collected, and its sentinel not yet looked at."""
     child = spawn(0, board.path, Settings())
-    child.kill()
+    child.kill(Intent.STOP)
     ended(child)
     assert child.pid not in {process.pid for process in multiprocessing.active_children()}
     signals: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
-    child.drain(1.0)
-    child.kill()
+    child.drain(1.0, Intent.STOP)
+    child.kill(Intent.STOP)
     assert signals == []
     assert child.reap() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(
+GRANDCHILDREN = pytest.mark.parametrize(
     "start",
     ["subprocess.Popen(['sleep', '600'], close_fds=False).pid", "os.fork() or time.sleep(600)"],
     ids=["a program", "a fork"],
 )
-def test_what_a_pipeline_started_does_not_hide_the_death_of_its_worker(
-    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str
+
+
+@pytest.fixture
+def starting(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starting]:
+    """Processes whose pipeline starts another one as it is imported."""
+    descriptors: list[int] = []
+
+    def starting(start: str, guardian: Guardian | None = None) -> tuple[Child, int]:
+        (tmp_path / "a_starting_pipeline.py").write_text(
+            "import os, pathlib, subprocess, time\n"
+            f"started = {start}\n"
+            f"pathlib.Path({str(tmp_path)!r}, 'pid').write_text(str(started))\n"
+            "from workers.logins import DIMENSIONS, Event, enrich\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        settings = Settings(app=App(pipeline="a_starting_pipeline"))
+        child = spawn(0, board.path, settings, guardian=guardian)
+        assert isinstance(next_report(child), Standby)
+        descriptors.append(os.pidfd_open(int((tmp_path / "pid").read_text())))
+        return child, descriptors[-1]
+
+    yield starting
+    for descriptor in descriptors:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        os.close(descriptor)
+
+
+Starting = Callable[..., tuple[Child, int]]
+SLEEP = "subprocess.Popen(['sleep', '600']).pid"
+
+
+@GRANDCHILDREN
+def test_what_a_pipeline_started_does_not_hide_the_death_of_its_worker_and_dies_with_it(
+    starting: Starting, start: str
 ) -> None:
     """It holds every descriptor of the worker open, that of multiprocessing's sentinel too, and lives on."""
-    (tmp_path / "a_starting_pipeline.py").write_text(
-        "import os, pathlib, subprocess, time\n"
-        f"started = {start}\n"
-        f"pathlib.Path({str(tmp_path)!r}, 'pid').write_text(str(started))\n"
-        "from workers.logins import DIMENSIONS, Event, enrich\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    child = spawn(0, board.path, Settings(app=App(pipeline="a_starting_pipeline")))
-    assert next_report(child) == Standby()
-    grandchild = int((tmp_path / "pid").read_text())
-    try:
-        child.kill()
+    child, grandchild = starting(start)
+    child.kill(Intent.STOP)
+    ended(child)
+    assert not wait([child._process.sentinel, grandchild], 0), "it holds nothing open, and so proves nothing"
+    assert child.reap() == -signal.SIGKILL
+    assert wait([grandchild], _DEADLINE_S)
+
+
+def test_what_a_pipeline_started_dies_with_a_worker_that_ended_well(starting: Starting) -> None:
+    child, grandchild = starting(SLEEP)
+    child.drain(5.0, Intent.STOP)
+    ended(child)
+    assert child.reap() == WorkerExit.OK
+    assert wait([grandchild], _DEADLINE_S)
+
+
+def test_a_group_is_killed_before_its_leader_is_collected_by_whomever(starting: Starting) -> None:
+    """multiprocessing collects whoever has ended when it starts another one. Until then a number is nobody
+    else's; after that the group's could be."""
+    order: list[tuple[int, bool]] = []
+
+    class Note(Guardian):
+        def release(self, pid: int) -> None:
+            order.append((pid, Path(f"/proc/{pid}").exists()))
+            super().release(pid)
+
+    with Loop() as loop:
+        guardian = Note(loop)
+        child, grandchild = starting(SLEEP, guardian)
+        pid = child.pid
+        child.kill(Intent.STOP)
         ended(child)
-        os.kill(grandchild, 0)
-        assert not wait([child._process.sentinel], 0), "it holds nothing open, and so proves nothing"
+        multiprocessing.active_children()
+        assert wait([grandchild], _DEADLINE_S)
         assert child.reap() == -signal.SIGKILL
-    finally:
-        os.kill(grandchild, signal.SIGKILL)
+        guardian.close()
+    assert order == [(pid, True)], "released once, while it was a zombie"
+
+
+def test_the_guardian_kills_what_a_pipeline_started_when_nobody_else_can(starting: Starting) -> None:
+    """As after a SIGKILL to the supervisor: the pipe to the guardian ends, and the worker dies by itself."""
+    with Loop() as loop:
+        guardian = Guardian(loop)
+        child, grandchild = starting(SLEEP, guardian)
+        guardian.close()
+        assert wait([grandchild], _DEADLINE_S)
+        assert wait([child.sentinel], _DEADLINE_S)
+        assert child.reap() == -signal.SIGKILL
+
+
+def test_a_worker_leads_a_group_of_its_own_that_no_terminal_halts(started: Child) -> None:
+    next_report(started)
+    assert os.getpgid(started.pid) == started.pid != os.getpgid(0)
+    assert masks(started.pid, "SigIgn", number=signal.SIGTTIN) == [True]
+    assert masks(started.pid, "SigIgn", number=signal.SIGTTOU) == [True]
+
+
+def test_where_no_descriptor_is_left_to_watch_a_process_it_is_not_left_running(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptor(_pid: int) -> NoReturn:
+        raise OSError(24, "Too many open files")
+
+    others = {process.pid for process in multiprocessing.active_children()}
+    monkeypatch.setattr(os, "pidfd_open", no_descriptor)
+    with pytest.raises(OSError, match="Too many"):
+        spawn(0, board.path, Settings())
+    assert {process.pid for process in multiprocessing.active_children()} <= others
 
 
 def test_a_process_whose_supervisor_hangs_up_ends_as_an_orphan(board: Board) -> None:
     child = spawn(0, board.path, Settings())
-    assert next_report(child) == Standby()
+    assert isinstance(next_report(child), Standby)
     child._pipe.close()
     ended(child)
     assert child.reap() == WorkerExit.ORPHANED
@@ -162,19 +249,19 @@ def test_ctrl_c_from_its_first_moment_on_is_nothing_to_a_process(
     try:
         while not wait([child.reports, child.sentinel], 0.001):
             os.kill(child.pid, signal.SIGINT)
-        assert child.take_report() == Standby()
+        assert isinstance(child.take_report(), Standby)
         assert masks(child.pid, "SigBlk", "SigIgn") == [False, True]
     finally:
-        child.kill()
+        child.kill(Intent.STOP)
         child.reap()
     assert capfd.readouterr().err == ""
 
 
-def masks(pid: int, *names: str) -> list[bool]:
-    """Whether SIGINT is in these masks of a process."""
+def masks(pid: int, *names: str, number: signal.Signals = signal.SIGINT) -> list[bool]:
+    """Whether a signal is in these masks of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     found = dict(line.split(":", 1) for line in lines)
-    return [bool(int(found[name], 16) >> (signal.SIGINT - 1) & 1) for name in names]
+    return [bool(int(found[name], 16) >> (number - 1) & 1) for name in names]
 
 
 def test_starting_a_process_leaves_ctrl_c_to_the_supervisor_as_it_was(board: Board) -> None:
@@ -183,7 +270,7 @@ def test_starting_a_process_leaves_ctrl_c_to_the_supervisor_as_it_was(board: Boa
 
     child = spawn(0, board.path, Settings())
     assert not blocked()
-    child.kill()
+    child.kill(Intent.STOP)
     child.reap()
 
 
@@ -195,27 +282,28 @@ def test_ctrl_c_is_nothing_to_the_very_first_process_either(tmp_path: Path) -> N
         "from supervisor.child import spawn\n"
         "from supervisor.contract.board import Board\n"
         "from supervisor.contract.settings import Settings\n"
+        "from supervisor.policy import Intent\n"
         "board = Board.create(pathlib.Path(sys.argv[1]) / 'board', workers=1, partitions=1)\n"
         "child = spawn(0, board.path, Settings())\n"
         "while not wait([child.reports, child.sentinel], 0.001):\n"
         "    os.kill(child.pid, signal.SIGINT)\n"
-        "print(child.take_report())\n"
-        "child.kill(); child.reap()\n"
+        "print(type(child.take_report()).__name__)\n"
+        "child.kill(Intent.STOP); child.reap()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
     )
-    assert (done.stdout, done.stderr) == ("Standby()\n", "")
+    assert (done.stdout, done.stderr) == ("Standby\n", "")
 
 
 def test_starting_and_collecting_leaves_no_descriptor_and_no_zombie(board: Board) -> None:
     first = spawn(0, board.path, Settings())  # starts multiprocessing's resource tracker, which stays
-    first.kill()
+    first.kill(Intent.STOP)
     first.reap()
     before, others = descriptors(), set(multiprocessing.active_children())
     for number in range(20):
         child = spawn(number % 4, board.path, Settings())
-        child.kill()
+        child.kill(Intent.STOP)
         child.reap()
     # Clients of earlier tests may close theirs meanwhile; a leak would add twenty.
     assert descriptors() <= before
@@ -226,7 +314,7 @@ def test_a_start_that_fails_leaves_nothing_behind(board: Board, monkeypatch: pyt
     def no_room(*_arguments: object) -> NoReturn:
         raise OSError(11, "Resource temporarily unavailable")
 
-    spawn(0, board.path, Settings()).kill()
+    spawn(0, board.path, Settings()).kill(Intent.STOP)
     multiprocessing.active_children()
     before = descriptors()
     monkeypatch.setattr("multiprocessing.util.spawnv_passfds", no_room)
