@@ -11,19 +11,23 @@ import time
 from collections.abc import Callable, Mapping
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, OffsetSpec, TopicMetadata  # type: ignore[attr-defined]
 
 from supervisor.contract.board import Board, Stage, WorkerSlot
-from supervisor.contract.faults import ConfigurationFault
+from supervisor.contract.faults import ConfigurationFault, Fault
 from supervisor.contract.messages import Found, Report
 from supervisor.contract.settings import Settings
 from supervisor.topics import converge
+from supervisor.topics.model import Observed
 from workers import client
 
 __all__ = ["Probe"]
 
 _log = logging.getLogger("probe")
 _ANSWER_S = 5.0
+_REST_S = 1.0
+_GROW_S = 10.0
+_GROW_PAUSE_S = 10.0
 
 
 class Probe:
@@ -39,37 +43,55 @@ class Probe:
         self._partitions = 0
         self._admin = AdminClient(client.probe(settings))
         self._answering = True
-        self.rest_s = settings.runtime.probe_interval_s
+        self._due = 0.0
+        self._grow_due = 0.0
+        self._obstacle = ""
+        # Never for long, whatever the interval: it would seem to hang.
+        self.rest_s = min(_REST_S, settings.runtime.probe_interval_s)
 
     def open(self) -> None:
         """Bootstrap the topics, unless that is switched off, and tell the supervisor what is there."""
+        self._slot.enter(Stage.RESTORING)
+        # Partitions may have been added while a former probe was at work. Were fewer of them declared, that
+        # would be refused at a start; now it must not stop everybody.
+        known = self._board.header.topic_partitions
+        observed = self._look(self._settings.runtime.start_timeout_s, known)
+        self._serve(observed)
+
+    def _look(self, timeout_s: float, partitions: int) -> Observed:
+        """What the topics are, after creating and extending them if that is ours to do."""
         if self._settings.runtime.bootstrap:
-            observed = converge.bootstrap(self._settings, self._settings.runtime.start_timeout_s, _log.info)
-        else:
-            observed = converge.observe(self._settings, self._settings.runtime.start_timeout_s)
+            return converge.bootstrap(self._settings, timeout_s, _log.info, partitions=partitions)
+        return converge.observe(self._settings, timeout_s)
+
+    def _serve(self, observed: Observed) -> None:
+        """Watch as many partitions as the input has, and tell the supervisor."""
         name = self._settings.topics.input.name
         if name not in observed.topics:
             raise ConfigurationFault(
                 f"the input topic {name} does not exist", "create it with `supervisor topics apply`"
             )
-        self._partitions = len(observed.topics[name].partitions)
-        self._require_partitions(observed.partition_counts)
-        self._tell(Found(self._partitions, observed.cluster_id, len(observed.brokers)))
+        partitions = len(observed.topics[name].partitions)
+        self._require_partitions(observed.partition_counts, partitions)
+        self._partitions = partitions
+        self._tell(Found(partitions, observed.cluster_id, len(observed.brokers)))
 
-    def _require_partitions(self, counts: Mapping[str, int]) -> None:
+    def _require_partitions(self, counts: Mapping[str, int], partitions: int) -> None:
         """Partition p of the input is written to partition p of the other topics; it has to be there."""
         for topic in self._settings.topics.declared().values():
             found = counts.get(topic.name, 0)
-            if found < self._partitions:
+            if found < partitions:
                 raise ConfigurationFault(
-                    f"topic {topic.name} has {found} partitions, the input has {self._partitions}",
-                    "create or extend it: `supervisor topics apply`, with topics.partitions = "
-                    f"{self._partitions}",
+                    f"topic {topic.name} has {found} partitions, the input has {partitions}",
+                    f"create or extend it: `supervisor topics apply`, with topics.partitions = {partitions}",
                 )
 
     def step(self) -> None:
         """Look up the end offsets; whether and when brokers answer is a finding too."""
-        self._slot.stage = Stage.CONSUMING
+        self._slot.enter(Stage.CONSUMING)
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + self._settings.runtime.probe_interval_s
         header = self._board.header
         header.brokers_asked_ns = time.monotonic_ns()
         try:
@@ -83,16 +105,16 @@ class Probe:
                 _log.info("brokers answer again")
             self._answering = True
             header.brokers_answered_ns = time.monotonic_ns()
-        self._slot.heartbeat_ns = time.monotonic_ns()
 
     def _look_up(self) -> None:
         # First, and always: list_offsets() answers from the metadata the client has. After an outage of all
         # brokers that says that there are no leaders, and only asking for it anew makes it say otherwise.
-        self._board.header.brokers_alive = len(self._admin.list_topics(timeout=_ANSWER_S).brokers)
-        where = [
-            TopicPartition(self._settings.topics.input.name, partition)
-            for partition in range(self._partitions)
-        ]
+        cluster = self._admin.list_topics(timeout=_ANSWER_S)
+        self._board.header.brokers_alive = len(cluster.brokers)
+        name = self._settings.topics.input.name
+        if name in cluster.topics and _ready(cluster.topics[name]) > self._partitions:
+            self._grow(_ready(cluster.topics[name]))
+        where = [TopicPartition(name, partition) for partition in range(self._partitions)]
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         # read_committed: lag is what a worker could read, not what hides behind an open transaction.
         ends = self._admin.list_offsets(
@@ -106,5 +128,50 @@ class Probe:
                 record = self._board.topic(place.partition)
                 record.end, record.seen_ns = end, time.monotonic_ns()
 
+    def _grow(self, partitions: int) -> None:
+        """Somebody has added partitions to the input: have them served, once the other topics have as many.
+
+        What is in the way of that is told once, and tried again: the partitions served so far are not to
+        suffer from it.
+        """
+        if time.monotonic() < self._grow_due:
+            return
+        self._grow_due = time.monotonic() + _GROW_PAUSE_S
+        self._slot.enter(Stage.RESTORING)
+        try:
+            if partitions > self._board.partitions:
+                raise Fault(f"one supervisor runs at most {self._board.partitions} partitions")
+            self._serve(self._look(_GROW_S, partitions))
+        except Fault as fault:
+            if fault.cause != self._obstacle:
+                _log.warning(
+                    "the input has %d partitions now, %d are served: %s",
+                    partitions,
+                    self._partitions,
+                    fault.cause,
+                )
+            self._obstacle = fault.cause
+        else:
+            self._obstacle = ""
+            _log.info("the input has %d partitions now", self._partitions)
+            if (declared := self._declared()) < self._partitions:
+                _log.warning(
+                    "it is declared with %d: set topics.partitions = %d before the next start",
+                    declared,
+                    self._partitions,
+                )
+        self._slot.enter(Stage.CONSUMING)
+
+    def _declared(self) -> int:
+        return self._settings.topics.declared()["input"].partitions or 0
+
     def drain(self) -> None:
         """Nothing is in hand."""
+
+
+def _ready(topic: TopicMetadata) -> int:
+    """How many partitions there are, from the first one on, that have a leader to be asked and written to."""
+    count = 0
+    while count in topic.partitions and topic.partitions[count].leader >= 0:
+        count += 1
+    return count

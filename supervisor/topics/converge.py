@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from supervisor.contract.faults import ConfigurationFault, Fault
@@ -77,8 +78,13 @@ def apply(
     return convergence.run(Deadline(timeout_s), report)
 
 
-def bootstrap(settings: Settings, timeout_s: float, report: Report = lambda _: None) -> Observed:
+def bootstrap(
+    settings: Settings, timeout_s: float, report: Report = lambda _: None, *, partitions: int = 0
+) -> Observed:
     """What ``supervisor start`` does before its workers: plan and apply without asking.
+
+    ``partitions`` is what the input has been given meanwhile: where fewer are declared, so many are wanted
+    all the same.
 
     Returns what is actually there. With nothing to do it costs one look at one broker. Brokers that are away,
     or too few, are waited for. Placement is waited for only where this run changed something, so that a
@@ -86,8 +92,11 @@ def bootstrap(settings: Settings, timeout_s: float, report: Report = lambda _: N
     running reassignment looks.
 
     Raises Fault if the topics cannot be had as declared, BrokersUnreachable if there is no answer in time."""
-    convergence = _Convergence(settings.kafka, desire(settings.topics))
-    return convergence.run(Deadline(timeout_s), report, starting=True)
+    desired = [
+        msgspec.structs.replace(wanted, partitions=max(wanted.partitions, partitions))
+        for wanted in desire(settings.topics)
+    ]
+    return _Convergence(settings.kafka, desired).run(Deadline(timeout_s), report, starting=True)
 
 
 class _Convergence:

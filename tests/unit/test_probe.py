@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from supervisor.contract.board import Board
 from supervisor.contract.faults import ConfigurationFault
@@ -64,3 +67,141 @@ def test_an_input_that_does_not_exist_is_refused(tmp_path: Path, monkeypatch: py
     counts = {name: 3 for key, name in NAMES.items() if key != "input"}
     with pytest.raises(ConfigurationFault, match="the input topic user-login does not exist"):
         opened(tmp_path, monkeypatch, counts)
+
+
+class Growing:
+    """A cluster whose input is given more partitions; the Kafka client's view of it and the topic tools'."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, bootstrap: bool) -> None:
+        self.counts = dict.fromkeys(NAMES.values(), 2)
+        self.leaderless: set[int] = set()
+        self.asked: list[int] = []
+        monkeypatch.setattr(converge, "observe", lambda *_: cluster(self.counts))
+        monkeypatch.setattr(converge, "bootstrap", self._bootstrap)
+        self.board = Board.create(tmp_path / "board", workers=1, partitions=8)
+        self.told: list[Report] = []
+        self.settings = structs.replace(SETTINGS, runtime=Runtime(bootstrap=bootstrap))
+        self.probe = self.new_probe()
+
+    def new_probe(self) -> Probe:
+        probe = Probe(self.settings, self.board, self.board.worker(0), self.told.append)
+        probe._admin = cast(Any, self)
+        return probe
+
+    def _bootstrap(self, *_: object, partitions: int) -> Observed:
+        self.asked.append(partitions)
+        self.counts = {name: max(count, partitions) for name, count in self.counts.items()}
+        return cluster(self.counts)
+
+    def list_topics(self, timeout: float) -> Any:
+        leaders = {
+            name: {number: self._partition(number) for number in range(count)}
+            for name, count in self.counts.items()
+        }
+        topics = {name: SimpleNamespace(partitions=partitions) for name, partitions in leaders.items()}
+        return SimpleNamespace(brokers={1: None}, topics=topics)
+
+    def _partition(self, number: int) -> Any:
+        return SimpleNamespace(leader=-1 if number in self.leaderless else 1)
+
+    def list_offsets(self, places: Any, **_: object) -> dict[Any, Any]:
+        answer = SimpleNamespace(result=lambda: SimpleNamespace(offset=7))
+        return dict.fromkeys(places, answer)
+
+    def step(self) -> None:
+        self.probe._due = self.probe._grow_due = 0.0
+        self.probe.step()
+
+
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_partitions_added_to_the_input_are_told_and_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, bootstrap: bool
+) -> None:
+    growing = Growing(tmp_path, monkeypatch, bootstrap=bootstrap)
+    growing.probe.open()
+    growing.step()
+    assert growing.told == [Found(2, "a-cluster", 1)]
+    growing.counts[NAMES["input"]] = 4
+    if not bootstrap:
+        growing.counts = dict.fromkeys(NAMES.values(), 4)
+    growing.step()
+    assert growing.told[1:] == [Found(4, "a-cluster", 1)]
+    assert growing.asked == ([0, 4] if bootstrap else [])
+    assert [growing.board.topic(partition).end for partition in range(5)] == [7, 7, 7, 7, 0]
+    growing.step()
+    assert len(growing.told) == 2
+
+
+def test_where_the_other_topics_have_fewer_the_partitions_served_so_far_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    growing = Growing(tmp_path, monkeypatch, bootstrap=False)
+    growing.probe.open()
+    growing.counts[NAMES["input"]] = 3
+    for _ in range(3):
+        growing.board.topic(0).seen_ns = 0
+        growing.step()
+        assert growing.board.topic(0).seen_ns > 0
+    assert len(growing.told) == 1
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 1
+    assert "the input has 3 partitions now, 2 are served: topic processed-data has 2" in warnings[0]
+    growing.counts = dict.fromkeys(NAMES.values(), 3)
+    growing.step()
+    assert growing.told[1:] == [Found(3, "a-cluster", 1)]
+
+
+def test_a_new_partition_is_served_once_it_has_a_leader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = Growing(tmp_path, monkeypatch, bootstrap=True)
+    growing.probe.open()
+    growing.counts[NAMES["input"]] = 3
+    growing.leaderless = {2}
+    growing.step()
+    assert len(growing.told) == 1
+    growing.leaderless = set()
+    growing.step()
+    assert len(growing.told) == 2
+
+
+def test_more_partitions_than_the_board_has_room_for_stop_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = Growing(tmp_path, monkeypatch, bootstrap=True)
+    growing.probe.open()
+    growing.counts[NAMES["input"]] = 9
+    growing.step()
+    assert len(growing.told) == 1
+    assert growing.asked == [0]
+    assert growing.board.topic(1).end == 7
+
+
+def test_a_probe_that_is_replaced_does_not_refuse_partitions_that_were_added_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = Growing(tmp_path, monkeypatch, bootstrap=True)
+    growing.board.header.topic_partitions = 4
+    growing.counts = dict.fromkeys(NAMES.values(), 4)
+    growing.probe.open()
+    assert growing.asked == [4]
+    assert growing.told == [Found(4, "a-cluster", 1)]
+
+
+def test_between_two_looks_it_is_alive_however_long_the_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = Growing(tmp_path, monkeypatch, bootstrap=False)
+    growing.settings = structs.replace(
+        growing.settings, runtime=Runtime(bootstrap=False, probe_interval_s=3_600)
+    )
+    probe = growing.new_probe()
+    probe.open()
+    probe.step()
+    slot = growing.board.worker(0)
+    looked = growing.board.header.brokers_asked_ns
+    slot.heartbeat_ns = 0
+    probe.step()
+    assert slot.heartbeat_ns > 0
+    assert growing.board.header.brokers_asked_ns == looked > 0
+    assert probe.rest_s <= 1
