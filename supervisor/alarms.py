@@ -47,8 +47,10 @@ class Alarms:
         seat.child.kill(Intent.MEMORY)
 
     def recycle(self, seat: Seat, text: str) -> None:
-        if self._operations.like(Recycle, f"recycling of {seat.name}") is None:
-            self._operations.submit(Recycle(self._floor, seat, text))
+        recycling = Recycle(self._floor, seat, text)
+        current = self._operations.current
+        if (current is None or current.name != recycling.name) and not self._operations.waiting(recycling.name):
+            self._operations.submit(recycling)
 
     def brokers(self, *, answer: bool) -> None:
         if answer:

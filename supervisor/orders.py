@@ -127,23 +127,24 @@ class Orders:
                 raise Fault(f"there is no worker {worker}", f"there are {known}")
             chosen = [seat]
         name = f"restart of {worker}" if worker else "restart"
-        under_way = self._operations.like(Restart, name)
-        if under_way is not None:
-            under_way.talks.append(talk)
+        waiting = self._operations.waiting(name)
+        if waiting is not None:
+            waiting.talks.append(talk)
             return
         for seat in chosen:
             self._supervisor.forgive(seat)
         self._operations.submit(Restart(self._supervisor, name, [talk], chosen))
 
     def reload(self, everything: bool, talk: Talk) -> None:
-        """Two reloads at once are one."""
+        """Reloads that wait are one. One that has begun has read the configuration already: the next one finds
+        what was changed since, or nothing."""
         self._require_running()
-        under_way = self._operations.like(Reload)
-        if under_way is not None:
-            under_way.talks.append(talk)
-            talk.say("a reload is under way already")
+        reload = Reload(self._supervisor, [talk], self._load, everything=everything)
+        waiting = self._operations.waiting(reload.name)
+        if waiting is not None:
+            waiting.talks.append(talk)
             return
-        self._operations.submit(Reload(self._supervisor, [talk], self._load, everything=everything))
+        self._operations.submit(reload)
 
     def scale(self, workers: int | None, by: int, talk: Talk) -> None:
         """Bounded by one worker and by the number of partitions."""

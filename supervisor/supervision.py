@@ -367,6 +367,10 @@ class Supervisor:
         if unparked or seat.state is State.PARKED:
             self.journal.publish("unparked", f"{seat.name} tries again", worker=seat.name)
 
+    def reloading(self) -> None:
+        self._board.header.phase = Phase.RELOADING
+        self._systemd.reloading()
+
     def adopt(self, settings: Settings, generation: int) -> None:
         """A reload has succeeded: these settings hold."""
         self.settings, self.generation = settings, generation

@@ -38,5 +38,8 @@ class Floor(Protocol):
     def close(self, seat: Seat) -> None:
         """Have its process finish, and nobody follow it."""
 
+    def reloading(self) -> None:
+        """Tell whoever looks that workers are being replaced, until the operation has ended."""
+
     def adopt(self, settings: Settings, generation: int) -> None:
         """From now on these settings hold, and every new process has them."""

@@ -97,11 +97,9 @@ class Operations:
         self._queue.append(operation)
         self._advance()
 
-    def like(self, kind: type[Operation], name: str | None = None) -> Operation | None:
-        """One of that kind, and of that name if given, that is under way or waits."""
-        pending = ([self.current] if self.current is not None else []) + list(self._queue)
-        found = (other for other in pending if isinstance(other, kind) and name in (None, other.name))
-        return next(found, None)
+    def waiting(self, name: str) -> Operation | None:
+        """One of that name that has not begun yet: whoever wants the same can join it."""
+        return next((other for other in self._queue if other.name == name), None)
 
     def abandon(self) -> None:
         """The supervisor stops: everybody who waits is told so."""

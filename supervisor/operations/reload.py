@@ -41,7 +41,7 @@ class Reload(Rollout):
     def __init__(
         self, floor: Floor, talks: list[Talk], load: Callable[[], Settings], *, everything: bool
     ) -> None:
-        super().__init__(floor, "reload", talks)
+        super().__init__(floor, "reload of everything" if everything else "reload", talks)
         self._load = load
         self._everything = everything
         self._old = floor.generation
@@ -68,8 +68,8 @@ class Reload(Rollout):
         except Fault as fault:
             self._refuse(Fault(f"{fault.cause}: {_UNCHANGED}", fault.remedy), fault.exit_code)
             return
-        self._floor.journal.publish("reload-began", f"reload: {_listed(self._changes)}")
-        self.say(_listed(self._changes))
+        self._floor.journal.publish("reload-began", f"reload begins: {_listed(self._changes)}")
+        self._floor.reloading()
         self._old = self._floor.generation
         self._new = self._floor.crew.add_generation(self._settings)
         self._checking = True
