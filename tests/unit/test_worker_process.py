@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +90,48 @@ def test_a_pipe_that_breaks_in_the_work_is_no_sign_of_a_supervisor_that_is_gone(
     assert done.returncode == WorkerExit.CRASH
     assert error in done.stderr
     assert "in step" in done.stderr
+
+
+FLOOD = """
+import logging, multiprocessing, os, pathlib, sys
+from supervisor.contract.board import Board
+from supervisor.contract.messages import Serve, Stop, encode
+from supervisor.contract.settings import Settings
+from workers import roles
+from workers.main import run
+
+class Role:
+    rest_s = 0.0
+    def open(self): ...
+    def step(self):
+        for number in range(3000):
+            logging.getLogger("x").warning("line %d of what nobody reads %s", number, "x" * 200)
+        print("printed" * 20_000)
+    def drain(self): ...
+
+roles.build = lambda *arguments: Role()
+board = Board.create(pathlib.Path(sys.argv[1]) / "board", workers=1, partitions=1)
+ours, theirs = multiprocessing.Pipe()
+ours.send_bytes(encode(Serve("olap", 0, (0,), (), 0)))
+ours.send_bytes(encode(Stop(10)))
+run(0, str(board.path), theirs, Settings(), os.getppid())
+"""
+
+
+def test_a_worker_whose_standard_error_nobody_reads_serves_and_drains_as_ever(tmp_path: Path) -> None:
+    """A full pipe is what supervisord #240 and a stopped container runtime leave a worker with."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    done = subprocess.run(
+        [sys.executable, "-c", FLOOD, str(tmp_path)], stdout=writer, stderr=writer, check=False, timeout=60
+    )
+    os.close(writer)
+    os.close(reader)
+    assert done.returncode == WorkerExit.OK
+    found = [json.loads(line) for line in (tmp_path / "log" / "olap-0.log").read_bytes().splitlines()]
+    assert sum("of what nobody reads" in line["message"] for line in found) == 3000
+    assert sum(line["message"].startswith("standard error takes no more lines") for line in found) == 1
