@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
-__all__ = ["KINDS", "Happening", "Journal", "Kind", "Subscriber"]
+__all__ = ["KINDS", "Happening", "Journal", "Kind", "Subscriber", "iso"]
 
 _log = logging.getLogger("supervisor")
 
@@ -102,9 +102,7 @@ class Journal:
         cause: str | None = None,
     ) -> Happening:
         """Stamp it, log it, keep it, and tell everybody who has subscribed. Raises nothing."""
-        happening = Happening(
-            _iso(self._now()), event, text, worker, partition, offset, pid, exit_code, cause
-        )
+        happening = Happening(iso(self._now()), event, text, worker, partition, offset, pid, exit_code, cause)
         _log.log(_LEVELS.get(event, logging.INFO), "%s", text)
         self._kept.append(happening)
         # A copy: whoever is told may leave, or bring somebody along.
@@ -133,5 +131,6 @@ class Journal:
         return [happening for happening in self._kept if happening.time >= time]
 
 
-def _iso(moment: datetime) -> str:
+def iso(moment: datetime) -> str:
+    """``moment`` as :attr:`Happening.time` has it."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import math
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
-__all__ = ["Rate", "Share"]
+__all__ = ["Moment", "Rate", "Share"]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Moment(click.ParamType[datetime]):
+    """A time in the past: ``10m`` ago, or ISO 8601, local unless it says otherwise. It becomes UTC."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            if ago := re.fullmatch(r"([0-9]{1,6})([smhd])", value):
+                return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            return datetime.fromisoformat(value).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is neither an age, as 90s, 10m, 2h or 1d, nor a time", param, ctx)
 
 
 class Rate(click.ParamType[float]):

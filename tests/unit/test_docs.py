@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
+from typing import get_args
 
 import click
 import msgspec
 import pytest
 
-from supervisor import status
+from supervisor import journal, schemas, status
 from supervisor.cli import COMMANDS, _root
 from supervisor.contract.exits import Exit, WorkerExit
+from supervisor.contract.settings import HookEvent
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -60,6 +63,25 @@ def test_every_field_of_the_status_is_documented_in_order(struct: type[msgspec.S
     assert [row[0].strip("`") for row in rows(text)] == [
         field.name for field in msgspec.structs.fields(struct)
     ]
+
+
+def test_every_field_and_kind_of_an_event_is_documented() -> None:
+    first = [row[0].strip("`") for row in rows(section(page("docs/control.md"), "## Events"))]
+    fields = [field.name for field in msgspec.structs.fields(journal.Happening)]
+    assert first[: len(fields)] == fields
+    assert sorted(first[len(fields) :]) == sorted(journal.KINDS)
+
+
+def test_every_event_that_a_hook_may_be_told_of_is_documented_and_happens() -> None:
+    documented = [row[0].strip("`") for row in rows(page("docs/hooks.md"))]
+    assert sorted(documented) == sorted(get_args(HookEvent))
+    assert set(documented) <= set(journal.KINDS)
+
+
+@pytest.mark.parametrize(("name", "struct"), schemas.PUBLISHED.items())
+def test_a_published_schema_is_that_of_the_code(name: str, struct: type[msgspec.Struct]) -> None:
+    """If not: ``python -m supervisor.schemas docs``."""
+    assert json.loads(page(f"docs/{name}")) == schemas.schema(struct)
 
 
 def test_every_command_is_in_the_readme() -> None:
@@ -192,7 +214,8 @@ def test_every_test_that_the_guarantees_name_exists() -> None:
 RUNNING = [
     *sorted((ROOT / "workers").rglob("*.py")),
     *(ROOT / "supervisor" / f"{name}.py" for name in ("supervision", "instance", "placement", "status")),
-    *(ROOT / "supervisor" / f"{name}.py" for name in ("livefeed", "cli/stop")),
+    *(ROOT / "supervisor" / f"{name}.py" for name in ("livefeed", "cli/stop", "cli/restart")),
+    *sorted((ROOT / "supervisor" / "control").glob("*.py")),
     *sorted((ROOT / "supervisor" / "contract").glob("*.py")),
 ]
 # The configuration refuses it before.
