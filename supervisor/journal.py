@@ -103,7 +103,7 @@ class Journal:
     ) -> Happening:
         """Stamp it, log it, keep it, and tell everybody who has subscribed. Raises nothing."""
         happening = Happening(iso(self._now()), event, text, worker, partition, offset, pid, exit_code, cause)
-        _log.log(_LEVELS.get(event, logging.INFO), "%s", text)
+        _log.log(_LEVELS.get(event, logging.INFO), "%s", text, extra={"worker": worker})
         self._kept.append(happening)
         # A copy: whoever is told may leave, or bring somebody along.
         for subscriber in tuple(self._subscribers):

@@ -54,7 +54,10 @@ def command(loaded: Loaded) -> None:
     from supervisor import strangers
 
     strangers.hold_signals()
+    import logging
+
     from supervisor.contract import logs
+    from supervisor.contract.faults import Fault
     from supervisor.contract.rundir import ensure_run_dir, run_dir
     from supervisor.loop import Loop
     from supervisor.supervision import Supervisor
@@ -62,5 +65,13 @@ def command(loaded: Loaded) -> None:
     settings, read_again = loaded.settings, reader()
     directory = ensure_run_dir(run_dir(settings, os.environ))
     logs.set_up(settings.log, "supervisor", directory)
-    with Loop() as loop:
-        Supervisor(settings, directory, loop, read_again).run()
+    try:
+        with Loop() as loop:
+            Supervisor(settings, directory, loop, read_again).run()
+    except Fault as fault:
+        # Standard error gets it from whoever catches it; `supervisor logs` is to know it, too.
+        logging.getLogger("supervisor").error("ended: %s", fault.cause, extra=logs.FILES_ONLY)
+        raise
+    except Exception:
+        logging.getLogger("supervisor").exception("ended by an exception", extra=logs.FILES_ONLY)
+        raise
