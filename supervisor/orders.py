@@ -36,7 +36,7 @@ class Stoppable(Floor, Protocol):
 
     stopping: bool
 
-    def stop(self, seconds: float) -> None: ...
+    def stop(self, seconds: float, why: str) -> None: ...
 
     def kill_all(self) -> None: ...
 
@@ -69,17 +69,14 @@ class Orders:
 
     def _drain(self, number: signal.Signals) -> None:
         if not self._supervisor.stopping:
-            patience = self._supervisor.settings.runtime.drain_timeout_s
-            _log.info("%s: draining for at most %g s", number.name, patience)
-            self._supervisor.stop(patience)
+            self._supervisor.stop(self._supervisor.settings.runtime.drain_timeout_s, number.name)
 
     def _hasten(self, number: signal.Signals) -> None:
         if self._supervisor.stopping:
             _log.info("%s while stopping: killing what is left", number.name)
             self._supervisor.kill_all()
         else:
-            _log.info("%s: stopping quickly", number.name)
-            self._stop_quickly()
+            self._stop_quickly(number.name)
 
     def _hung_up(self, number: signal.Signals) -> None:
         """A reload; but a terminal that closes says it in the same way, and then nobody is left to look."""
@@ -94,8 +91,9 @@ class Orders:
         except Fault as fault:
             _log.warning("%s", fault.cause)
 
-    def _stop_quickly(self) -> None:
-        self._supervisor.stop(min(_HASTENED_S, self._supervisor.settings.runtime.drain_timeout_s))
+    def _stop_quickly(self, why: str) -> None:
+        patience = self._supervisor.settings.runtime.drain_timeout_s
+        self._supervisor.stop(min(_HASTENED_S, patience), f"{why}, stopping quickly")
 
     # -- by command -------------------------------------------------------------------------------------
 
@@ -105,9 +103,9 @@ class Orders:
         if quick and self._supervisor.stopping:
             self._supervisor.kill_all()
         elif quick:
-            self._stop_quickly()
+            self._stop_quickly("stop --quick")
         elif not self._supervisor.stopping:
-            self._supervisor.stop(self._supervisor.settings.runtime.drain_timeout_s)
+            self._supervisor.stop(self._supervisor.settings.runtime.drain_timeout_s, "stop")
 
     def stopped(self) -> None:
         """The last process is gone."""

@@ -421,14 +421,14 @@ class Supervisor:
         if self._fault is None:
             self._fault = fault
         if not self.stopping:
-            self.stop(self.settings.runtime.drain_timeout_s)
+            self.stop(self.settings.runtime.drain_timeout_s, "giving up")
 
-    def stop(self, seconds: float) -> None:
+    def stop(self, seconds: float, why: str) -> None:
         """Drain everybody at once; they share one deadline."""
         self.stopping = True
         self._board.header.phase = Phase.STOPPING
         self._systemd.stopping()
-        self.journal.publish("stopping", f"draining for at most {seconds:g} s")
+        self.journal.publish("stopping", f"{why}: draining for at most {seconds:g} s")
         self.operations.abandon()
         for seat in self.seats:
             seat.close()

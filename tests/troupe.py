@@ -1,0 +1,115 @@
+"""A supervisor as a user starts it, over puppets in the place of workers: real processes and signals, no Kafka."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from supervisor.contract.board import Board
+from supervisor.contract.board import Seat as SeatRecord
+from supervisor.lifecycle import State
+from supervisor.policy import Cause
+from tests.installation import Installation
+
+__all__ = ["Troupe"]
+
+
+class Troupe(Installation):
+    """See ``tests/pipelines/puppets.py`` for the script."""
+
+    def __init__(self, script: dict[str, Any] | None = None, *, toml: str = "", partitions: int = 4) -> None:
+        super().__init__("127.0.0.1:1", partitions=partitions, toml=f'app.pipeline = "puppets"\n{toml}')
+        self.run_dir = self.directory / "run"
+        self.run_dir.mkdir(mode=0o700)
+        self.script(script or {})
+
+    def script(self, script: dict[str, Any]) -> None:
+        script.setdefault("probe", {}).setdefault("partitions", self.partitions)
+        fresh = self.run_dir / "script.new"
+        fresh.write_text(json.dumps(script))
+        fresh.replace(self.run_dir / "script.json")
+
+    def configure(self, toml: str) -> None:
+        """Add lines to the configuration file, as a user does before a reload."""
+        with self._config.open("a") as file:
+            file.write(f"{toml}\n")
+
+    # -- looking --------------------------------------------------------------------------------------
+
+    def seat(self, board: Board, name: str) -> SeatRecord:
+        """The record of a seat, once there is one."""
+        found: list[SeatRecord] = []
+
+        def look() -> bool:
+            for place in range(board.header.seats):
+                seat = board.seat(place)
+                role = {2: "olap", 3: "realtime", 4: "probe"}[seat.role]
+                if name == (role if role == "probe" else f"{role}-{seat.index}"):
+                    found.append(seat)
+            return bool(found)
+
+        self.wait(look, f"there is a seat {name}")
+        return found[0]
+
+    def wait_state(self, seat: SeatRecord, state: State, patience_s: float = 30.0) -> None:
+        self.wait(lambda: seat.state == state, f"a seat is {state.name}", patience_s)
+
+    def wait_replaced(self, seat: SeatRecord, pid: int) -> int:
+        """Until another process than ``pid`` serves the seat; returns its pid."""
+        self.wait(lambda: seat.pid not in (0, pid) and seat.owned_ns != 0, f"process {pid} is replaced")
+        return seat.pid
+
+    def deaths(self, worker: str = "") -> list[dict[str, Any]]:
+        """The tally, or that of one worker."""
+        path = self.run_dir / "deaths.jsonl"
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        found = [msgspec.json.decode(line) for line in lines]
+        return [death for death in found if worker in ("", death["worker"])]
+
+    def taken(self, name: str) -> list[int]:
+        """The pids of all that ever took a seat."""
+        path = self.run_dir / f"{name}.taken"
+        return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+    def logged(self, text: str) -> bool:
+        return text in self.log.read_text(errors="replace") if self.log.exists() else False
+
+    def wait_logged(self, text: str, patience_s: float = 30.0) -> None:
+        self.wait(lambda: self.logged(text), f"the log says {text!r}", patience_s)
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        """Another command, under way."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "supervisor", arguments[0], "--config", str(self._config), *arguments[1:]],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def cause(seat: SeatRecord) -> Cause:
+    return Cause(seat.cause)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def open_descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def processes_below(pid: int) -> list[Path]:
+    return [Path(f"/proc/{child.pid}") for child in psutil.Process(pid).children(recursive=True)]
