@@ -26,9 +26,9 @@ from supervisor.contract.board import Board, Role, Stage, WorkerSlot
 from supervisor.contract.exits import Exit, WorkerExit
 from supervisor.contract.faults import Fault
 from supervisor.contract.messages import (
-    Command,
     Failed,
     Owned,
+    Reopen,
     Report,
     Serve,
     Standby,
@@ -175,15 +175,19 @@ def _await_role(connection: Connection, slot: WorkerSlot, stopping: _Stopping) -
     return None
 
 
-def _next_command(connection: Connection, wait_s: float) -> Command | None:
-    """What the supervisor says, if it says something within ``wait_s``.
+def _next_command(connection: Connection, wait_s: float) -> Serve | Stop | None:
+    """What the supervisor says, if it says something within ``wait_s``; what can be done at once is done.
 
     The pipe is the second guard against orphanhood: it ends when the supervisor does.
     """
     try:
-        return decode_command(connection.recv_bytes()) if connection.poll(wait_s) else None
+        command = decode_command(connection.recv_bytes()) if connection.poll(wait_s) else None
     except (EOFError, OSError) as error:
         raise _Orphaned from error
+    if isinstance(command, Reopen):
+        logs.reopen()
+        return None
+    return command
 
 
 def _tell(connection: Connection, report: Report) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 import click
 
@@ -18,6 +18,9 @@ from supervisor.contract.exits import Exit
 from supervisor.contract.faults import Fault
 
 __all__ = ["main"]
+
+# For who reads standard error to take what is there.
+_PATIENCE_S = 1.0
 
 # name: (module with an attribute `command`, help shown in the list)
 COMMANDS = {
@@ -28,8 +31,14 @@ COMMANDS = {
     "topics": ("supervisor.cli.topics", "Show, create, extend and configure the declared topics."),
     "start": ("supervisor.cli.start", "Run the workers, in the foreground."),
     "stop": ("supervisor.cli.stop", "Drain the workers and stop the supervisor."),
+    "restart": ("supervisor.cli.restart", "Replace the process of one worker, or of all in turn."),
+    "reload": ("supervisor.cli.reload", "Take over a new configuration and new code, worker by worker."),
+    "scale": ("supervisor.cli.scale", "Have more or fewer OLAP workers."),
     "status": ("supervisor.cli.status", "Show workers, partitions and lag."),
+    "logs": ("supervisor.cli.logs", "Show what supervisor and workers have logged."),
+    "events": ("supervisor.cli.events", "Show what happens to the workers, as it happens."),
     "tail": ("supervisor.cli.tail", "Show events as the real-time worker sees them."),
+    "systemd": ("supervisor.cli.systemd", "Install as a service of systemd."),
     "generate": ("supervisor.cli.generate", "Send login events to the input topic, at an even rate."),
 }
 
@@ -90,7 +99,17 @@ def main() -> None:
 
 
 def _end(fault: Fault) -> NoReturn:
-    click.echo(f"error: {fault.cause}", err=True)
-    if fault.remedy:
-        click.echo(f"remedy: {fault.remedy}", err=True)
+    if _is_read(sys.stderr):
+        remedy = f"\nremedy: {fault.remedy}" if fault.remedy else ""
+        click.echo(f"error: {fault.cause}{remedy}", err=True)
     sys.exit(fault.exit_code)
+
+
+def _is_read(stream: IO[str] | None) -> bool:
+    """Whether a write goes on: a supervisor that has stopped everything must not hang at its last words."""
+    import select
+
+    try:
+        return stream is not None and bool(select.select([], [stream], [], _PATIENCE_S)[1])
+    except (OSError, ValueError):  # it is not a file of the system's: a write does not wait
+        return True

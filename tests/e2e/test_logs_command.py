@@ -1,5 +1,6 @@
 """``supervisor logs`` as a user runs it; it needs no brokers, and no supervisor that runs."""
 
+import contextlib
 import json
 import os
 import pty
@@ -123,3 +124,16 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(logs):
     assert process.wait(PATIENCE_S) == 0
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+def test_an_error_that_nobody_reads_ends_a_command_all_the_same(logs):
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    done = subprocess.run(logs.command("nobody"), stderr=writer, check=False, timeout=PATIENCE_S)
+    os.close(writer)
+    os.close(reader)
+    assert done.returncode == 1

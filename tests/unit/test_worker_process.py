@@ -118,6 +118,53 @@ run(0, str(board.path), theirs, Settings(), os.getppid())
 """
 
 
+REOPEN = """
+import logging, multiprocessing, os, pathlib, sys
+from supervisor.contract.board import Board
+from supervisor.contract.messages import Reopen, Serve, Stop, encode
+from supervisor.contract.settings import Settings
+from workers import roles
+from workers.main import run
+
+log = pathlib.Path(sys.argv[1]) / "log" / "olap-0.log"
+
+class Role:
+    rest_s = 0.0
+    steps = 0
+    def open(self): ...
+    def step(self):
+        self.steps += 1
+        logging.getLogger("x").warning("step %d", self.steps)
+        if self.steps == 1:
+            log.rename(log.with_name("moved"))
+            ours.send_bytes(encode(Reopen()))
+        if self.steps == 2:
+            ours.send_bytes(encode(Stop(10)))
+    def drain(self): ...
+
+roles.build = lambda *arguments: Role()
+board = Board.create(pathlib.Path(sys.argv[1]) / "board", workers=1, partitions=1)
+ours, theirs = multiprocessing.Pipe()
+ours.send_bytes(encode(Reopen()))
+ours.send_bytes(encode(Serve("olap", 0, (0,), (), 0)))
+run(0, str(board.path), theirs, Settings(), os.getppid())
+"""
+
+
+def test_told_that_its_log_was_moved_a_worker_opens_a_new_one_and_goes_on(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REOPEN, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == WorkerExit.OK, done.stderr
+    for name, text in (("moved", "step 1"), ("olap-0.log", "step 2")):
+        lines = (tmp_path / "log" / name).read_bytes().splitlines()
+        assert json.loads(lines[-1])["message"] == text
+
+
 def test_a_worker_whose_standard_error_nobody_reads_serves_and_drains_as_ever(tmp_path: Path) -> None:
     """A full pipe is what supervisord #240 and a stopped container runtime leave a worker with."""
     reader, writer = os.pipe()
