@@ -8,15 +8,20 @@ from pathlib import Path
 from msgspec import Struct
 
 from supervisor import instance
-from supervisor.contract.board import Board, Header, Role, Seat, Stage, WorkerSlot
+from supervisor.contract.board import Board, Header, Phase, Role, Seat, Stage, WorkerSlot
 from supervisor.contract.faults import Fault
 from supervisor.contract.histogram import Histogram
 from supervisor.lifecycle import State
+from supervisor.policy import Cause
 
-__all__ = ["Partition", "Status", "Worker", "board_of", "join", "read"]
+__all__ = ["Partition", "Realtime", "Status", "Worker", "board_of", "join", "partitions_of", "read"]
 
 _NS = 1_000_000_000
 _BROKERS_SILENT_S = 10.0
+# Served, or about to change hands because somebody wants it so.
+_WELL = frozenset({"serving", "retiring"})
+# While workers are replaced one at a time, one of them is always in one of these.
+_IN_TURN = _WELL | {"vacant", "opening", "draining"}
 _BOARD_PATIENCE_S = 2.0
 _BOARD_STEP_S = 0.02
 
@@ -27,20 +32,37 @@ class Worker(Struct, frozen=True):
     name: str
     state: str
     stage: str | None
+    partition: int | None
+    """The partition that its work loop is at."""
     pid: int | None
     partitions: tuple[int, ...]
     restarts: int
+    recycled: int
     last_exit: int | None
     """How the last process ended, negative for a signal; None if none has ended."""
+    cause: str | None
+    """Why it ended: the name of a ``policy.Cause`` in lower case."""
+    retry_in_s: float | None
+    """When the seat will be filled again, while it waits out a backoff."""
     heartbeat_age_s: float | None
     events: int
+    generation: int
+    """Which configuration and code the process has, or had: one more with each reload."""
+    rss_bytes: int | None
+    nice: int | None
+    cpus: tuple[int, ...]
+    """Empty for all."""
+    cpu_weight: int | None
 
 
 class Partition(Struct, frozen=True):
     """One partition on the OLAP side."""
 
     partition: int
-    worker: str
+    worker: str | None
+    parked_age_s: float | None
+    """Since nobody is to serve it."""
+    parked_cause: str | None
     position: int
     committed: int
     end: int
@@ -55,6 +77,11 @@ class Partition(Struct, frozen=True):
     """Removed by retention before they were processed."""
     transactions: int
     committed_age_s: float | None
+    deaths: int
+    """Of its workers, since the supervisor started."""
+    quarantined: int
+    unowned_s: float
+    """How long nobody owned it, in all; an interruption counts once it is over."""
 
 
 class Realtime(Struct, frozen=True):
@@ -71,11 +98,15 @@ class Status(Struct, frozen=True):
     """Everything at one moment."""
 
     health: str
-    """``ok``, ``starting``, ``degraded`` (a seat is not served) or ``degraded: brokers``."""
+    """``ok``, ``starting``, ``stopping``, ``degraded`` (a seat is not served), ``degraded: parked`` or
+    ``degraded: brokers``."""
+    phase: str
     supervisor_pid: int
     uptime_s: float
     brokers_alive: int
     brokers_answered_age_s: float | None
+    deaths: int
+    """Deaths of workers that count against a budget, since the supervisor started."""
     workers: tuple[Worker, ...]
     partitions: tuple[Partition, ...]
     realtime: Realtime | None
@@ -112,55 +143,85 @@ def read(board: Board, now_ns: int | None = None) -> Status:
     """Read the board; ``now_ns`` is ``time.monotonic_ns()`` unless given."""
     now = time.monotonic_ns() if now_ns is None else now_ns
     header = board.header
-    workers = tuple(_worker(board, place, now) for place in range(header.seats))
+    workers = tuple(_worker(board, place, now) for place in range(header.seats) if _is_open(board, place))
+    partitions = tuple(_partition(board, number, now) for number in range(header.topic_partitions))
     return Status(
-        health=_health(header, workers, now),
+        health=_health(header, workers, partitions, now),
+        phase=Phase(header.phase).name.lower(),
         supervisor_pid=header.supervisor_pid,
         uptime_s=(now - header.started_ns) / _NS,
         brokers_alive=header.brokers_alive,
         brokers_answered_age_s=_age(header.brokers_answered_ns, now),
+        deaths=header.deaths,
         workers=workers,
-        partitions=tuple(
-            _partition(board, worker, partition, now)
-            for worker in workers
-            if worker.name.startswith("olap")
-            for partition in worker.partitions
-        ),
+        partitions=partitions,
         realtime=_realtime(board, header.topic_partitions),
     )
 
 
-def _health(header: Header, workers: tuple[Worker, ...], now: int) -> str:
+def partitions_of(board: Board, place: int) -> tuple[int, ...]:
+    """The partitions that the seat at ``place`` is to own."""
+    partitions = range(board.header.topic_partitions)
+    if board.seat(place).role == Role.REALTIME:
+        return tuple(partitions)
+    return tuple(number for number in partitions if board.assignment(number).seat == place + 1)
+
+
+def _is_open(board: Board, place: int) -> bool:
+    """Whether the seat is to be shown: not one that was closed because there are fewer workers now."""
+    return board.seat(place).state != State.CLOSED or board.header.phase == Phase.STOPPING
+
+
+def _health(header: Header, workers: tuple[Worker, ...], partitions: tuple[Partition, ...], now: int) -> str:
     answered = _age(header.brokers_answered_ns, now)
+    states = {worker.state for worker in workers}
+    if header.phase == Phase.STOPPING:
+        return "stopping"
     if header.brokers_asked_ns and (answered is None or answered > _BROKERS_SILENT_S):
         return "degraded: brokers"
-    unserved = [worker for worker in workers if worker.state != "serving"]
-    if len(workers) <= 1 or (unserved and not any(worker.restarts for worker in workers)):
+    if "parked" in states or any(partition.parked_age_s is not None for partition in partitions):
+        return "degraded: parked"
+    if len(workers) <= 1:
         return "starting"
-    return "degraded" if unserved else "ok"
+    if states <= (_IN_TURN if header.phase == Phase.RELOADING else _WELL):
+        return "ok"
+    first_time = header.phase == Phase.STARTING and not any(worker.restarts for worker in workers)
+    return "starting" if first_time else "degraded"
 
 
 def _worker(board: Board, place: int, now: int) -> Worker:
     seat = board.seat(place)
-    role = Role(seat.role)
     slot = _worker_slot(board, seat)
-    workers = sum(board.seat(other).role == Role.OLAP for other in range(board.header.seats))
-    partitions: tuple[int, ...] = ()
-    if role is Role.OLAP:
-        partitions = tuple(range(seat.index, board.header.topic_partitions, max(1, workers)))
-    elif role is Role.REALTIME:
-        partitions = tuple(range(board.header.topic_partitions))
+    retry = seat.retry_ns
     return Worker(
-        name="probe" if role is Role.PROBE else f"{role.name.lower()}-{seat.index}",
+        name=_name(seat),
         state=State(seat.state).name.lower(),
         stage=Stage(slot.stage).name.lower() if slot else None,
+        partition=(slot.partition - 1 if slot.partition else None) if slot else None,
         pid=seat.pid or None,
-        partitions=partitions,
+        partitions=partitions_of(board, place),
         restarts=seat.restarts,
+        recycled=seat.recycled,
         last_exit=seat.exit_code if seat.noticed_ns else None,
+        cause=_cause(seat.cause),
+        retry_in_s=max(0, retry - now) / _NS if retry else None,
         heartbeat_age_s=_age(slot.heartbeat_ns, now) if slot else None,
         events=slot.events if slot else 0,
+        generation=seat.generation,
+        rss_bytes=seat.rss_bytes or None,
+        nice=seat.nice if slot else None,
+        cpus=tuple(bit for bit in range(seat.cpus.bit_length()) if seat.cpus >> bit & 1),
+        cpu_weight=seat.cpu_weight or None,
     )
+
+
+def _name(seat: Seat) -> str:
+    role = Role(seat.role)
+    return "probe" if role is Role.PROBE else f"{role.name.lower()}-{seat.index}"
+
+
+def _cause(number: int) -> str | None:
+    return Cause(number).name.lower() if number else None
 
 
 def _worker_slot(board: Board, seat: Seat) -> WorkerSlot | None:
@@ -168,11 +229,14 @@ def _worker_slot(board: Board, seat: Seat) -> WorkerSlot | None:
     return board.worker(worker - 1) if worker else None
 
 
-def _partition(board: Board, worker: Worker, partition: int, now: int) -> Partition:
-    record, topic = board.olap(partition), board.topic(partition)
+def _partition(board: Board, number: int, now: int) -> Partition:
+    record, topic, assigned = board.olap(number), board.topic(number), board.assignment(number)
+    place = assigned.seat
     return Partition(
-        partition=partition,
-        worker=worker.name,
+        partition=number,
+        worker=_name(board.seat(place - 1)) if place else None,
+        parked_age_s=_age(assigned.parked_ns, now),
+        parked_cause=_cause(assigned.parked_cause),
         position=record.position,
         committed=record.committed,
         end=topic.end,
@@ -184,6 +248,9 @@ def _partition(board: Board, worker: Worker, partition: int, now: int) -> Partit
         lost=record.lost,
         transactions=record.transactions,
         committed_age_s=_age(record.committed_ns, now),
+        deaths=assigned.deaths,
+        quarantined=assigned.quarantined,
+        unowned_s=assigned.unowned_ns / _NS,
     )
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from supervisor.contract.board import Board, Role
+from supervisor.status import partitions_of
 
 __all__ = ["Gap", "Killing", "kill_one"]
 
@@ -122,8 +123,7 @@ def kill_one(board: Board) -> Killing | None:
             # that we mean, and what is killed is that one, whoever gets the pid next.
             if seat.pid != pid:
                 continue
-            partitions = tuple(range(seat.index, header.topic_partitions, len(places)))
-            killing = Killing(board, place, partitions, time.monotonic_ns())
+            killing = Killing(board, place, partitions_of(board, place), time.monotonic_ns())
             signal.pidfd_send_signal(handle, signal.SIGKILL)
         except ProcessLookupError:
             continue

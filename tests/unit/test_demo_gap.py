@@ -29,6 +29,7 @@ def board(tmp_path: Path) -> Board:
         seat = board.seat(place)
         seat.role, seat.index, seat.pid, seat.owned_ns = role, index, 100 + place, 50 * S
     for partition in range(4):
+        board.assignment(partition).seat = 3 + partition % 2
         board.olap(partition).committed_ns = KILLED - MS
         board.olap(partition).transactions = 10
     return board

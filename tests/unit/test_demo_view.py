@@ -14,22 +14,60 @@ NS = 1_000_000_000
 
 
 def worker(name: str, state: str = "serving", pid: int | None = 5_000, restarts: int = 0) -> Worker:
-    return Worker(name, state, "consuming", pid, (), restarts, None, 0.1, 0)
+    return Worker(
+        name=name,
+        state=state,
+        stage="consuming",
+        partition=None,
+        pid=pid,
+        partitions=(),
+        restarts=restarts,
+        recycled=0,
+        last_exit=None,
+        cause=None,
+        retry_in_s=None,
+        heartbeat_age_s=0.1,
+        events=0,
+        generation=1,
+        rss_bytes=None,
+        nice=None,
+        cpus=(),
+        cpu_weight=None,
+    )
 
 
 def partition(number: int, committed: int, end: int, letters: int = 0) -> Partition:
     lag = end - committed
     return Partition(
-        number, f"olap-{number}", committed, committed, end, lag, committed, committed, letters, 0, 0, 1, 0.1
+        partition=number,
+        worker=f"olap-{number}",
+        parked_age_s=None,
+        parked_cause=None,
+        position=committed,
+        committed=committed,
+        end=end,
+        lag=lag,
+        events=committed,
+        outputs=committed,
+        dead_letters=letters,
+        late=0,
+        lost=0,
+        transactions=1,
+        committed_age_s=0.1,
+        deaths=0,
+        quarantined=0,
+        unowned_s=0.0,
     )
 
 
 STATUS = Status(
     "degraded",
+    "running",
     77,
     12.0,
     3,
     0.2,
+    0,
     (worker("probe"), worker("realtime-0"), worker("olap-0"), worker("olap-1", "backoff", None, 1)),
     (partition(0, 1_000, 1_250, 7), partition(1, 980, 1_230, 5)),
     Realtime(2_468, 0, 2, 30),

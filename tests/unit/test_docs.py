@@ -17,8 +17,11 @@ import pytest
 
 from supervisor import journal, schemas, status
 from supervisor.cli import COMMANDS, _root
+from supervisor.contract.board import Phase, Stage
 from supervisor.contract.exits import Exit, WorkerExit
 from supervisor.contract.settings import HookEvent
+from supervisor.lifecycle import State
+from supervisor.policy import Cause
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -63,6 +66,17 @@ def test_every_field_of_the_status_is_documented_in_order(struct: type[msgspec.S
     assert [row[0].strip("`") for row in rows(text)] == [
         field.name for field in msgspec.structs.fields(struct)
     ]
+
+
+def test_every_cause_is_documented_in_order() -> None:
+    documented = [row[0].strip("`") for row in rows(section(page("docs/status.md"), "## Causes"))]
+    assert documented == [cause.name.lower() for cause in Cause if cause]
+
+
+def test_every_state_stage_and_phase_is_documented() -> None:
+    text = page("docs/status.md")
+    names = [name.name.lower() for kind in (State, Stage, Phase) for name in kind]
+    assert [name for name in names if f"`{name}`" not in text] == []
 
 
 def test_every_field_and_kind_of_an_event_is_documented() -> None:

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from supervisor import instance, status
-from supervisor.contract.board import Board, Role, Seat, Stage
+from supervisor.contract.board import Board, Phase, Role, Seat, Stage
 from supervisor.contract.faults import Fault
 from supervisor.lifecycle import State
+from supervisor.policy import Cause
 
 S = 1_000_000_000
 NOW = 1_000 * S
@@ -36,6 +37,9 @@ def running(board: Board) -> Board:
         seat.worker, seat.pid = place + 2, 100 + place
         slot = board.worker(place + 1)
         slot.stage, slot.heartbeat_ns, slot.events = Stage.CONSUMING, NOW - 2 * S, 10 * place
+    for partition, place in enumerate((2, 3, 2)):
+        board.assignment(partition).seat = place + 1
+    header.phase = Phase.RUNNING
     return board
 
 
@@ -72,11 +76,15 @@ def test_partitions_come_with_their_lag_and_counts(running: Board) -> None:
     record.events, record.outputs, record.dead_letters = 50, 49, 1
     record.late, record.lost, record.transactions = 3, 7, 5
     running.topic(2).end = 1_000
+    assigned = running.assignment(2)
+    assigned.deaths, assigned.quarantined, assigned.unowned_ns = 2, 1, S // 4
     found = {partition.partition: partition for partition in status.read(running, NOW).partitions}
     assert sorted(found) == [0, 1, 2]
     assert found[2] == status.Partition(
         partition=2,
         worker="olap-0",
+        parked_age_s=None,
+        parked_cause=None,
         position=950,
         committed=900,
         end=1_000,
@@ -88,6 +96,9 @@ def test_partitions_come_with_their_lag_and_counts(running: Board) -> None:
         lost=7,
         transactions=5,
         committed_age_s=0.5,
+        deaths=2,
+        quarantined=1,
+        unowned_s=0.25,
     )
     assert found[1].worker == "olap-1"
     assert found[1].committed_age_s is None
@@ -127,8 +138,98 @@ def test_before_the_probe_has_found_the_topics_it_is_starting(running: Board) ->
 
 
 def test_seats_that_are_filled_for_the_first_time_are_starting(running: Board) -> None:
+    running.header.phase = Phase.STARTING
     running.seat(3).state = State.OPENING
     assert status.read(running, NOW).health == "starting"
+
+
+def test_a_seat_that_is_lost_at_the_start_is_degraded(running: Board) -> None:
+    running.header.phase = Phase.STARTING
+    running.seat(3).state, running.seat(3).restarts = State.OPENING, 1
+    assert status.read(running, NOW).health == "degraded"
+
+
+@pytest.mark.parametrize("state", [State.RETIRING, State.VACANT, State.OPENING])
+def test_a_worker_whose_turn_it_is_in_a_reload_is_no_trouble(running: Board, state: State) -> None:
+    running.header.phase = Phase.RELOADING
+    running.seat(3).state = state
+    seen = status.read(running, NOW)
+    assert (seen.health, seen.phase) == ("ok", "reloading")
+
+
+@pytest.mark.parametrize("state", [State.VACANT, State.OPENING, State.BACKOFF])
+def test_a_seat_that_is_not_served_is_degraded_whoever_is_to_blame(running: Board, state: State) -> None:
+    running.seat(3).state = state
+    assert status.read(running, NOW).health == "degraded"
+
+
+def test_a_crash_during_a_reload_is_degraded(running: Board) -> None:
+    running.header.phase = Phase.RELOADING
+    running.seat(3).state = State.BACKOFF
+    assert status.read(running, NOW).health == "degraded"
+
+
+def test_while_it_stops_it_says_so_and_shows_the_seats_that_are_closed(running: Board) -> None:
+    running.header.phase = Phase.STOPPING
+    running.seat(3).state = State.CLOSED
+    seen = status.read(running, NOW)
+    assert (seen.health, seen.workers[3].state) == ("stopping", "closed")
+
+
+def test_a_worker_that_was_scaled_away_is_not_shown_and_no_trouble(running: Board) -> None:
+    running.seat(3).state = State.CLOSED
+    running.assignment(1).seat = 3
+    seen = status.read(running, NOW)
+    assert seen.health == "ok"
+    assert [worker.name for worker in seen.workers] == ["probe", "realtime-0", "olap-0"]
+    assert seen.workers[2].partitions == (0, 1, 2)
+
+
+def test_a_partition_belongs_to_the_seat_that_it_was_given_whatever_its_number(running: Board) -> None:
+    running.assignment(0).seat = 4
+    running.assignment(1).seat = 0
+    seen = status.read(running, NOW)
+    assert [partition.worker for partition in seen.partitions] == ["olap-1", None, "olap-0"]
+    assert [worker.partitions for worker in seen.workers[2:]] == [(2,), (0,)]
+
+
+def test_a_parked_partition_is_degraded_though_every_seat_is_served(running: Board) -> None:
+    record = running.assignment(2)
+    record.parked_ns, record.parked_cause = NOW - 5 * S, Cause.DLQ_LIMIT
+    seen = status.read(running, NOW)
+    assert seen.health == "degraded: parked"
+    assert (seen.partitions[2].parked_age_s, seen.partitions[2].parked_cause) == (5.0, "dlq_limit")
+    assert seen.partitions[0].parked_age_s is None
+
+
+def test_a_parked_seat_without_partitions_is_degraded_too(running: Board) -> None:
+    running.seat(1).state = State.PARKED
+    assert status.read(running, NOW).health == "degraded: parked"
+
+
+def test_a_seat_tells_what_its_process_may_use_and_why_the_last_one_ended(running: Board) -> None:
+    seat = running.seat(3)
+    seat.noticed_ns, seat.exit_code, seat.cause = NOW - S, -9, Cause.OUT_OF_MEMORY
+    seat.generation, seat.recycled, seat.rss_bytes = 3, 2, 80_000_000
+    seat.nice, seat.cpus, seat.cpu_weight = 10, 0b1010, 50
+    running.worker(4).partition = 2
+    worker = status.read(running, NOW).workers[3]
+    assert (worker.last_exit, worker.cause, worker.partition) == (-9, "out_of_memory", 1)
+    assert (worker.generation, worker.recycled, worker.rss_bytes) == (3, 2, 80_000_000)
+    assert (worker.nice, worker.cpus, worker.cpu_weight) == (10, (1, 3), 50)
+
+
+def test_a_seat_that_waits_tells_when_it_is_filled_again(running: Board) -> None:
+    seat = running.seat(3)
+    seat.state, seat.worker, seat.retry_ns = State.BACKOFF, 0, NOW + S // 2
+    worker = status.read(running, NOW).workers[3]
+    assert (worker.retry_in_s, worker.nice, worker.partition) == (0.5, None, None)
+    assert status.read(running, NOW + S).workers[3].retry_in_s == 0.0
+
+
+def test_deaths_that_count_are_told(running: Board) -> None:
+    running.header.deaths = 7
+    assert status.read(running, NOW).deaths == 7
 
 
 def test_a_seat_that_is_not_served_after_a_death_is_degraded(running: Board) -> None:
