@@ -23,6 +23,8 @@ _EXTEND_EVERY_S = 1.0
 # One commit may take as long as a change of leaders does; systemd takes the extension as the new deadline.
 _EXTENSION_S = 30.0
 _STEADY_S = 60.0
+# Below every TimeoutStartSec= of ours (systemd/unit.py) and systemd's default of 90 s.
+_PATIENCE_S = 45.0
 _KEPT = 8
 
 
@@ -54,6 +56,8 @@ class Systemd:
         if self._notifier.watchdog_s is not None:
             # Half of it, as sd_watchdog_enabled(3) says: one that comes late is not yet a death.
             self._ping(self._notifier.watchdog_s / 2)
+        if self.active:
+            loop.after(_PATIENCE_S, self._settle)
 
     @property
     def active(self) -> bool:
@@ -123,6 +127,12 @@ class Systemd:
         """Ask to be ended as if the watchdog had run out: we know ourselves that we are beyond repair."""
         self._notifier.send(WATCHDOG="trigger")
 
+    def _settle(self) -> None:
+        """Be ready even so. That the brokers are away is no failed start: systemd would kill and restart what
+        is waiting for them, and watch no loop until then (``WatchdogSec=`` counts from READY=1)."""
+        if self._phase is _Phase.STARTING:
+            self.ready()
+
     def _ping(self, interval_s: float) -> None:
         self._notifier.send(WATCHDOG=1)
         self._loop.after(interval_s, lambda: self._ping(interval_s))
@@ -131,9 +141,9 @@ class Systemd:
         """Send what must arrive, in order; what is not taken is kept and sent again."""
         if not self.active:
             return
-        if text:
-            self._text = self._shown = text
-            message["STATUS"] = text
+        self._text = text or self._text
+        if self._text != self._shown:  # also one that waits for its turn: why we stop must not come too late
+            self._shown = message["STATUS"] = self._text
         self._unsent.append(message)
         if self._again is None:
             self._flush()

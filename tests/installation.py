@@ -54,6 +54,8 @@ log.format = "text"
         self.settings: Settings = load(self._config, {}).settings
         self.partitions = partitions
         self.environment = {**os.environ, "PYTHONPATH": str(PIPELINES)}
+        self.under: tuple[str, ...] = ()
+        """A program and its arguments, under which the supervisor is started."""
         self.process: subprocess.Popen[bytes] | None = None
         self._run_dir = self.directory / "run"
 
@@ -66,7 +68,11 @@ log.format = "text"
         arguments = ("--set", f"runtime.run_dir={self._run_dir}", *arguments)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor", "start", "--config", str(self._config), *arguments],
+                [
+                    *self.under,
+                    *(sys.executable, "-m", "supervisor", "start"),
+                    *("--config", str(self._config), *arguments),
+                ],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

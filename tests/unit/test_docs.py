@@ -229,6 +229,7 @@ RUNNING = [
     *sorted((ROOT / "workers").rglob("*.py")),
     *(ROOT / "supervisor" / f"{name}.py" for name in ("supervision", "instance", "placement", "status")),
     *(ROOT / "supervisor" / f"{name}.py" for name in ("livefeed", "cli/stop", "cli/restart")),
+    ROOT / "supervisor" / "systemd" / "install.py",
     *sorted((ROOT / "supervisor" / "control").glob("*.py")),
     *sorted((ROOT / "supervisor" / "contract").glob("*.py")),
 ]

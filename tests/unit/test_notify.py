@@ -202,6 +202,30 @@ def test_a_reload_before_the_first_ready_is_not_told(manager: Manager, loop: Loo
     assert manager.take() == [{"READY": "1"}]
 
 
+def test_waiting_for_brokers_is_no_failed_start(
+    manager: Manager, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "_PATIENCE_S", 0.02)
+    systemd = Systemd(loop, manager.environ())
+    systemd.status("waiting for the brokers at kafka-1:9092")
+    seen: list[dict[str, str]] = []
+    run_until(loop, lambda: seen.extend(manager.take()) or {"READY": "1"} in seen)  # type: ignore[func-returns-value]
+    systemd.ready("serving 4 partitions")
+    assert manager.take() == []  # its turn comes two seconds after the first one
+    systemd.stopping()
+    assert manager.take() == [{"STOPPING": "1", "STATUS": "serving 4 partitions"}]
+
+
+def test_a_supervisor_that_stops_while_it_starts_does_not_become_ready(
+    manager: Manager, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "_PATIENCE_S", 0.0)
+    Systemd(loop, manager.environ()).stopping()
+    loop.after(0.01, loop.stop)
+    loop.run()
+    assert manager.take() == [{"STOPPING": "1"}]
+
+
 def test_ready_is_told_once(manager: Manager, loop: Loop) -> None:
     systemd = Systemd(loop, manager.environ())
     systemd.ready()
@@ -236,6 +260,16 @@ def test_statuses_in_quick_succession_become_the_first_and_the_last(
     seen: list[dict[str, str]] = []
     run_until(loop, lambda: seen.extend(manager.take()) or len(seen) == 2)  # type: ignore[func-returns-value]
     assert seen == [{"STATUS": "lag 0"}, {"STATUS": "lag 99"}]
+
+
+def test_a_status_that_waits_for_its_turn_goes_with_the_next_change(manager: Manager, loop: Loop) -> None:
+    """A supervisor that gave up may be gone before two seconds are over."""
+    systemd = Systemd(loop, manager.environ())
+    systemd.ready()
+    systemd.status("serving 4 partitions")
+    systemd.status(gave_up("olap-2", "10 deaths in 60 s"))
+    systemd.stopping()
+    assert manager.take()[-1] == {"STOPPING": "1", "STATUS": "gave up: olap-2: 10 deaths in 60 s"}
 
 
 def test_the_same_status_is_not_sent_again(
@@ -328,7 +362,7 @@ def test_pings_come_twice_in_a_period(manager: Manager, loop: Loop, monkeypatch:
     waits: list[float] = []
     monkeypatch.setattr(loop, "after", lambda seconds, act: waits.append(seconds))
     Systemd(loop, manager.environ(WATCHDOG_USEC="30000000"))
-    assert waits == [15.0]
+    assert waits == [15.0, notices._PATIENCE_S]
 
 
 def test_without_a_service_manager_nothing_happens(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
