@@ -105,6 +105,8 @@ class Probe:
                 _log.info("brokers answer again")
             self._answering = True
             header.brokers_answered_ns = time.monotonic_ns()
+        # The client keeps its log lines until it is polled, and they have the reason: refused, certificate, …
+        self._admin.poll(0)
 
     def _look_up(self) -> None:
         # First, and always: list_offsets() answers from the metadata the client has. After an outage of all

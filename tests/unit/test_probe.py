@@ -93,6 +93,9 @@ class Growing:
         self.counts = {name: max(count, partitions) for name, count in self.counts.items()}
         return cluster(self.counts)
 
+    def poll(self, timeout: float) -> int:
+        return 0
+
     def list_topics(self, timeout: float) -> Any:
         leaders = {
             name: {number: self._partition(number) for number in range(count)}
@@ -205,3 +208,13 @@ def test_between_two_looks_it_is_alive_however_long_the_interval(
     assert slot.heartbeat_ns > 0
     assert growing.board.header.brokers_asked_ns == looked > 0
     assert probe.rest_s <= 1
+
+
+def test_why_brokers_cannot_be_reached_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client hands its log lines over only when it is polled."""
+    monkeypatch.setattr("workers.probe._ANSWER_S", 0.3)
+    board = Board.create(tmp_path / "board", workers=1, partitions=8)
+    Probe(SETTINGS, board, board.worker(0), lambda report: None).step()
+    assert any("127.0.0.1:1" in record.getMessage() for record in caplog.records if record.name == "kafka")
