@@ -1,11 +1,11 @@
-"""A supervisor as a user starts it, over puppets in the place of workers: real processes and signals, no Kafka."""
+"""A supervisor as a user starts it, over puppets in the place of workers: real processes, and no Kafka."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,17 @@ class Troupe(Installation):
         fresh.replace(self.run_dir / "script.json")
 
     def configure(self, toml: str) -> None:
-        """Add lines to the configuration file, as a user does before a reload."""
-        with self._config.open("a") as file:
-            file.write(f"{toml}\n")
+        """Change a line of the configuration file, or add one, as a user does before a reload."""
+        key = toml.partition(" = ")[0]
+        lines = [line for line in self._config.read_text().splitlines() if not line.startswith(f"{key} = ")]
+        self._config.write_text("\n".join([*lines, toml, ""]))
+
+    def serving(self, *arguments: str) -> Board:
+        """Start it, and wait until everybody serves."""
+        self.start(*arguments)
+        board = self.board()
+        self.wait_serving(board)
+        return board
 
     # -- looking --------------------------------------------------------------------------------------
 
@@ -84,6 +92,10 @@ class Troupe(Installation):
     def wait_logged(self, text: str, patience_s: float = 30.0) -> None:
         self.wait(lambda: self.logged(text), f"the log says {text!r}", patience_s)
 
+    def elapse(self, seconds: float) -> None:
+        """Let time pass, where time is what the test is about."""
+        time.sleep(seconds)
+
     def command(self, *arguments: str) -> subprocess.Popen[str]:
         """Another command, under way."""
         return subprocess.Popen(
@@ -108,7 +120,7 @@ def alive(pid: int) -> bool:
 
 
 def open_descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def processes_below(pid: int) -> list[Path]:

@@ -126,14 +126,39 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(logs):
     process.stderr.close()
 
 
-def test_an_error_that_nobody_reads_ends_a_command_all_the_same(logs):
+@pytest.fixture
+def unread():
+    """The writing end of a pipe that is full and that nobody reads."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with contextlib.suppress(BlockingIOError):
         while True:
             os.write(writer, b"x" * 4096)
     os.set_blocking(writer, True)
-    done = subprocess.run(logs.command("nobody"), stderr=writer, check=False, timeout=PATIENCE_S)
+    yield writer
     os.close(writer)
     os.close(reader)
+
+
+def test_an_error_that_nobody_reads_ends_a_command_all_the_same(logs, unread):
+    done = subprocess.run(logs.command("nobody"), stderr=unread, check=False, timeout=PATIENCE_S)
     assert done.returncode == 1
+
+
+def test_a_supervisor_whose_standard_error_nobody_reads_runs_and_stops_as_ever(logs, unread):
+    arguments = ["--set", f"runtime.run_dir={logs.directory}", "--bootstrap-servers", "127.0.0.1:1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "supervisor", "start", "--set", "log.level=debug", *arguments], stderr=unread
+    )
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        # It has been told by a worker, which has got through its start: neither waits for its log.
+        while "is in standby" not in (said := logs.run("supervisor").stdout):
+            assert time.monotonic() < deadline, said
+            assert process.poll() is None, said
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert logs.run("supervisor", "-n", "1").stdout.endswith("stopped\n")

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import pytest
+from collections.abc import Callable
 
 from supervisor.contract.exits import Exit
 from supervisor.lifecycle import State
@@ -18,30 +15,9 @@ from tests.troupe import Troupe, alive, cause
 Playing = Callable[..., Troupe]
 
 
-@pytest.fixture
-def playing() -> Iterator[Playing]:
-    troupes: list[Troupe] = []
-
-    def play(script: dict[str, Any] | None = None, toml: str = "", **more: Any) -> Troupe:
-        troupes.append(Troupe(script, toml=toml, **more))
-        return troupes[-1]
-
-    yield play
-    for troupe in troupes:
-        troupe.close()
-
-
-def started(troupe: Troupe, *arguments: str) -> Any:
-    """The board, once everybody serves."""
-    troupe.start(*arguments)
-    board = troupe.board()
-    troupe.wait_serving(board)
-    return board
-
-
 def test_a_worker_killed_is_replaced_alone_and_the_tally_says_how_it_died(playing: Playing) -> None:
     troupe = playing()
-    board = started(troupe)
+    board = troupe.serving()
     others = {name: troupe.seat(board, name).pid for name in ("olap-0", "olap-1", "olap-3", "realtime-0")}
     seat = troupe.seat(board, "olap-2")
     pid = seat.pid
@@ -57,7 +33,7 @@ def test_a_worker_killed_is_replaced_alone_and_the_tally_says_how_it_died(playin
 
 def test_all_workers_killed_at_once_are_all_replaced_and_none_is_lost(playing: Playing) -> None:
     troupe = playing()
-    board = started(troupe)
+    board = troupe.serving()
     seats = [troupe.seat(board, f"olap-{index}") for index in range(4)]
     pids = [seat.pid for seat in seats]
     for pid in pids:
@@ -72,7 +48,7 @@ def test_a_worker_that_dies_before_its_first_beat_is_tried_again_and_the_supervi
     playing: Playing,
 ) -> None:
     troupe = playing({"olap-1": {"open": "exit 3", "times": 2}})
-    board = started(troupe)
+    board = troupe.serving()
     assert len(troupe.taken("olap-1")) == 3
     assert troupe.seat(board, "olap-1").restarts == 2
 
@@ -95,7 +71,7 @@ def test_after_progress_the_first_delay_is_minimal_again(playing: Playing) -> No
     """Three crashes in the opening, then one after work was committed: that one is replaced at once."""
     troupe = playing(toml="restart.backoff_jitter = 0.0")
     troupe.script({"olap-0": {"open": "exit 3", "times": 3}})
-    board = started(troupe)
+    board = troupe.serving()
     seat = troupe.seat(board, "olap-0")
     before = board.olap(0).committed
     troupe.wait(lambda: board.olap(0).committed > before, "it commits")
@@ -174,7 +150,7 @@ def test_brokers_that_are_away_cost_no_budget(playing: Playing) -> None:
 
 def test_what_was_in_hand_is_known_after_a_kill(playing: Playing) -> None:
     troupe = playing({"olap-3": {"then": "hang"}}, 'kafka.cluster_id = ""')
-    board = started(troupe)
+    board = troupe.serving()
     troupe.wait(lambda: board.olap(3).in_hand_end > board.olap(3).in_hand, "something is in hand")
     seat = troupe.seat(board, "olap-3")
     pid, offset = seat.pid, board.olap(3).in_hand
@@ -186,7 +162,7 @@ def test_what_was_in_hand_is_known_after_a_kill(playing: Playing) -> None:
 
 def test_a_grandchild_goes_with_its_worker(playing: Playing) -> None:
     troupe = playing({"olap-1": {"then": "grandchild"}})
-    board = started(troupe)
+    board = troupe.serving()
     note = troupe.run_dir / "olap-1.grandchild"
     troupe.wait(lambda: note.exists() and note.read_text() != "", "there is a grandchild")
     grandchild = int(note.read_text())
@@ -196,7 +172,7 @@ def test_a_grandchild_goes_with_its_worker(playing: Playing) -> None:
 
 def test_a_supervisor_killed_takes_everything_with_it_and_a_new_one_starts_at_once(playing: Playing) -> None:
     troupe = playing({"olap-1": {"then": "grandchild", "times": 1}})
-    started(troupe)
+    troupe.serving()
     note = troupe.run_dir / "olap-1.grandchild"
     troupe.wait(lambda: note.exists() and note.read_text() != "", "there is a grandchild")
     assert troupe.process is not None
@@ -208,12 +184,12 @@ def test_a_supervisor_killed_takes_everything_with_it_and_a_new_one_starts_at_on
     troupe.process = None
     troupe.wait(lambda: not any(map(alive, below)), "everything below it is gone", 10)
     assert time.monotonic() - killed < 2
-    started(troupe)
+    troupe.serving()
     assert troupe.stop() == Exit.OK
 
 
 def test_a_worker_that_ends_by_itself_while_all_stop_is_not_replaced(playing: Playing) -> None:
     troupe = playing({"olap-0": {"drain": "exit 3"}, "olap-1": {"drain": "pause 0.5"}})
-    started(troupe)
+    troupe.serving()
     assert troupe.stop() == Exit.OK
     assert len(troupe.taken("olap-0")) == 1

@@ -1,5 +1,6 @@
-"""A pipeline that puts puppets in the place of the roles: real processes that do as a script says, and no Kafka.
+"""A pipeline that puts puppets in the place of the roles: real processes that do as a script says.
 
+They need no Kafka.
 Its import replaces ``workers.roles.build``, so everything else of a worker is the real thing: how it starts,
 dies with its parent, hears commands, drains and reports. The script is ``script.json`` in the run directory:
 
@@ -91,40 +92,46 @@ class _Puppet:
         self._do(self._script.get("drain"))
 
     def _do(self, action: str | None) -> None:
-        verb, _, rest = (action or "").partition(" ")
-        match verb:
-            case "":
-                return
-            case "exit":
-                os._exit(int(rest))
-            case "signal":
-                os.kill(os.getpid(), int(rest))
-            case "hang":
-                time.sleep(10_000)
-            case "hold":
-                ctypes.PyDLL(None).usleep(int(float(rest) * 1e6))
-            case "stall":
-                self._stalled = True
-            case "refuse":
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                while True:
-                    self._slot.enter(Stage.DRAINING)
-                    time.sleep(_STEP_S)
-            case "pause":
-                time.sleep(float(rest))
-            case "grandchild":
-                self._grandchild()
-            case "grow":
-                self._hoard.append(bytearray(b"x" * (int(rest) << 20)))
-            case "fail":
-                code, _, cause = rest.partition(" ")
-                error = WorkerError(cause, "look at it", WorkerExit(int(code)))
-                error.locate(self._serve.partitions[0], 7)
-                raise error
-            case _:
-                raise ValueError(action)
+        verb, _, rest = (action or "nothing").partition(" ")
+        getattr(self, f"_do_{verb}")(rest)
 
-    def _grandchild(self) -> None:
+    def _do_nothing(self, _rest: str) -> None:
+        pass
+
+    def _do_exit(self, status: str) -> None:
+        os._exit(int(status))
+
+    def _do_signal(self, number: str) -> None:
+        os.kill(os.getpid(), int(number))
+
+    def _do_hang(self, _rest: str) -> None:
+        time.sleep(10_000)
+
+    def _do_hold(self, seconds: str) -> None:
+        ctypes.PyDLL(None).usleep(int(float(seconds) * 1e6))
+
+    def _do_stall(self, _rest: str) -> None:
+        self._stalled = True
+
+    def _do_refuse(self, _rest: str) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            self._slot.enter(Stage.DRAINING)
+            time.sleep(_STEP_S)
+
+    def _do_pause(self, seconds: str) -> None:
+        time.sleep(float(seconds))
+
+    def _do_grow(self, megabytes: str) -> None:
+        self._hoard.append(bytearray(b"x" * (int(megabytes) << 20)))
+
+    def _do_fail(self, rest: str) -> None:
+        code, _, cause = rest.partition(" ")
+        error = WorkerError(cause, "look at it", WorkerExit(int(code)))
+        error.locate(self._serve.partitions[0], 7)
+        raise error
+
+    def _do_grandchild(self, _rest: str) -> None:
         sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
         name = f"{self._serve.role}-{self._serve.index}.grandchild"
         (self._board.path.parent / name).write_text(str(sleeper.pid))

@@ -1,0 +1,153 @@
+"""Workers that neither die nor work, and those that only look so."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+from supervisor.contract.exits import Exit
+from supervisor.lifecycle import State
+from supervisor.policy import Cause
+from tests.troupe import Troupe, cause
+
+Playing = Callable[..., Troupe]
+QUICK = "health.idle_timeout_s = 1.0\nhealth.work_timeout_s = 1.0\nhealth.dump_grace_s = 0.3"
+
+
+def test_a_stopped_worker_is_killed_after_its_deadline_and_the_others_are_left_alone(
+    playing: Playing,
+) -> None:
+    troupe = playing(toml=QUICK)
+    board = troupe.serving()
+    seat = troupe.seat(board, "olap-2")
+    pid = seat.pid
+    others = [troupe.seat(board, f"olap-{index}").pid for index in (0, 1, 3)]
+    os.kill(pid, signal.SIGSTOP)
+    troupe.wait_replaced(seat, pid)
+    assert cause(seat) is Cause.HUNG
+    assert "olap-2 (pid" in troupe.log.read_text()
+    assert [troupe.seat(board, f"olap-{index}").pid for index in (0, 1, 3)] == others
+
+
+def test_a_hung_work_loop_is_killed_though_its_process_lives_and_its_stack_is_in_the_log(
+    playing: Playing,
+) -> None:
+    troupe = playing({"olap-1": {"then": "hang", "times": 1}}, QUICK)
+    board = troupe.serving()
+    seat = troupe.seat(board, "olap-1")
+    troupe.wait_replaced(seat, seat.pid)
+    text = troupe.log.read_text()
+    assert "olap-1" in text
+    assert "shows no sign of life" in text
+    assert "puppets.py" in text.split("its stack:")[1]
+    (death,) = troupe.deaths("olap-1")
+    assert death["cause"] == "hung"
+    assert "puppets.py" in death["stack_tail"]
+    troupe.wait_logged("olap-1 is well again")
+
+
+def test_a_long_c_call_within_its_limit_is_not_a_hang(playing: Playing) -> None:
+    """It holds the interpreter, so that no signal handler and no other thread of it runs meanwhile."""
+    troupe = playing(
+        {"olap-1": {"then": "hold 2.5", "times": 1}},
+        "health.idle_timeout_s = 1.0\nhealth.work_timeout_s = 20.0",
+    )
+    board = troupe.serving()
+    seat = troupe.seat(board, "olap-1")
+    pid = seat.pid
+    troupe.wait(lambda: board.olap(1).in_hand_end > board.olap(1).in_hand, "the call has begun")
+    before = board.olap(1).committed
+    troupe.wait(lambda: board.olap(1).committed > before, "it goes on behind the call")
+    assert (seat.pid, seat.restarts) == (pid, 0)
+
+
+def test_a_partition_that_stands_still_though_its_worker_beats_is_stalled(playing: Playing) -> None:
+    troupe = playing({"olap-3": {"then": "stall", "times": 1}}, "health.stall_timeout_s = 2.0")
+    board = troupe.serving()
+    seat = troupe.seat(board, "olap-3")
+    troupe.wait_replaced(seat, seat.pid)
+    assert cause(seat) is Cause.STALLED
+    assert "partition 3 stands at offset" in troupe.log.read_text()
+
+
+def test_without_lag_to_stand_still_is_to_be_idle(playing: Playing) -> None:
+    script = {"olap-3": {"then": "stall"}, "probe": {"lag": 0}}
+    troupe = playing(script, "health.stall_timeout_s = 1.0")
+    board = troupe.serving()
+    seat = troupe.seat(board, "olap-3")
+    rounds = board.olap(0).committed + 300
+    troupe.wait(lambda: board.olap(0).committed > rounds, "three seconds of work are done elsewhere")
+    assert seat.restarts == 0
+
+
+def test_while_brokers_are_away_nobody_is_restarted_and_the_status_says_so(playing: Playing) -> None:
+    stuck = {"then": "stall"}
+    troupe = playing(
+        {f"olap-{index}": stuck for index in range(4)},
+        "health.stall_timeout_s = 2.0\nhealth.idle_timeout_s = 60.0",
+    )
+    board = troupe.serving()
+    troupe.script({**{f"olap-{index}": stuck for index in range(4)}, "probe": {"brokers": False}})
+    troupe.wait_logged("the brokers do not answer")
+    status = troupe.run("status")
+    assert "degraded: brokers" in status.stdout
+    assert status.returncode == Exit.FAILED
+    restarts = sum(troupe.seat(board, f"olap-{index}").restarts for index in range(4))
+    troupe.script({})
+    troupe.wait_logged("the brokers answer again")
+    # Whoever stalled did so before the brokers went, not since.
+    assert sum(troupe.seat(board, f"olap-{index}").restarts for index in range(4)) == restarts
+
+
+def test_a_supervisor_that_was_stopped_itself_blames_nobody_when_it_goes_on(playing: Playing) -> None:
+    """A paused container: everybody stands still together, and the heartbeats are old when it resumes."""
+    troupe = playing(toml="health.idle_timeout_s = 2.0")
+    board = troupe.serving()
+    everybody = troupe.processes()
+    for process in everybody:
+        process.suspend()
+    # What elapses is the point here: nothing can be waited for while everything is stopped.
+    troupe.elapse(4.0)
+    for process in reversed(everybody):
+        process.resume()
+    before = board.olap(0).committed
+    troupe.wait(lambda: board.olap(0).committed > before + 200, "two seconds of work are done")
+    assert troupe.deaths() == []
+
+
+def test_a_worker_that_grows_too_large_is_replaced_in_order(playing: Playing) -> None:
+    troupe = playing(
+        {"olap-0": {"then": "grow 300", "times": 1}},
+        "limits.memory_soft_mb = 250\nlimits.memory_samples = 2\nlimits.memory_interval_s = 0.2",
+    )
+    board = troupe.serving()
+    seat = troupe.seat(board, "olap-0")
+    troupe.wait_replaced(seat, seat.pid)
+    (death,) = troupe.deaths("olap-0")
+    assert (death["cause"], death["exit_code"]) == ("recycled", 0)
+    assert (seat.restarts, seat.recycled) == (0, 1)
+
+
+def test_one_that_is_much_too_large_is_killed(playing: Playing) -> None:
+    troupe = playing(
+        {"olap-0": {"then": "grow 300", "times": 1}},
+        "limits.memory_hard_mb = 250\nlimits.memory_interval_s = 0.2",
+    )
+    board = troupe.serving()
+    seat = troupe.seat(board, "olap-0")
+    troupe.wait_replaced(seat, seat.pid)
+    assert cause(seat) is Cause.OUT_OF_MEMORY
+
+
+def test_workers_that_reach_their_age_together_are_recycled_one_at_a_time(playing: Playing) -> None:
+    troupe = playing(toml="limits.max_age_s = 3.0\nlimits.jitter = 0.0\nlimits.memory_interval_s = 0.2")
+    board = troupe.serving()
+    seats = [troupe.seat(board, f"olap-{index}") for index in range(4)]
+    unserved = 0
+    while not all(seat.recycled for seat in seats):
+        unserved = max(unserved, sum(seat.state != State.SERVING for seat in seats))
+        troupe.elapse(0.002)
+    assert unserved <= 1
+    assert [seat.restarts for seat in seats] == [0, 0, 0, 0]
+    assert troupe.stop() == Exit.OK

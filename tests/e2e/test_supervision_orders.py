@@ -1,0 +1,298 @@
+"""What people ask of a running supervisor: stop, restart, reload, another number of workers."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from supervisor.contract.board import Board
+from supervisor.contract.exits import Exit
+from supervisor.lifecycle import State
+from tests.troupe import Troupe, alive
+
+Playing = Callable[..., Troupe]
+
+
+def olap_pids(troupe: Troupe, board: Board, workers: int = 4) -> list[int]:
+    return [troupe.seat(board, f"olap-{index}").pid for index in range(workers)]
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+# -- stop -------------------------------------------------------------------------------------------------
+
+
+def test_workers_that_ignore_the_request_are_gone_by_one_shared_deadline(playing: Playing) -> None:
+    troupe = playing(
+        {f"olap-{index}": {"drain": "refuse"} for index in range(4)}, "runtime.drain_timeout_s = 1.5"
+    )
+    troupe.serving()
+    below = [process.pid for process in troupe.processes()[1:]]
+    began = time.monotonic()
+    assert troupe.stop() == Exit.OK
+    assert time.monotonic() - began < 4  # and not four times the deadline
+    assert not any(map(alive, below))
+
+
+def test_a_second_sigterm_changes_nothing_and_sigint_hastens(playing: Playing) -> None:
+    troupe = playing({"olap-0": {"drain": "pause 60"}}, "runtime.drain_timeout_s = 60.0")
+    board = troupe.serving()
+    assert troupe.process is not None
+    troupe.process.send_signal(signal.SIGTERM)
+    troupe.wait_logged("SIGTERM: draining")
+    troupe.process.send_signal(signal.SIGTERM)
+    troupe.process.send_signal(signal.SIGHUP)
+    troupe.wait_logged("the supervisor is stopping")
+    assert troupe.seat(board, "olap-0").state == State.DRAINING
+    assert troupe.stop(signal.SIGINT) == Exit.OK
+    assert troupe.log.read_text().count("draining for at most") == 1
+
+
+def test_a_stop_while_a_worker_waits_out_its_backoff_does_not_wait_for_it(playing: Playing) -> None:
+    troupe = playing(
+        {"olap-2": {"open": "exit 3"}}, "restart.backoff_first_s = 50.0\nrestart.backoff_cap_s = 50.0"
+    )
+    troupe.start()
+    board = troupe.board()
+    troupe.wait_state(troupe.seat(board, "olap-2"), State.BACKOFF)
+    began = time.monotonic()
+    assert troupe.stop() == Exit.OK
+    assert time.monotonic() - began < 10
+
+
+def test_a_stop_while_workers_are_being_spawned_leaves_nothing(playing: Playing) -> None:
+    troupe = playing()
+    troupe.start()
+    board = troupe.board()
+    assert board.header.phase is not None
+    troupe.wait(lambda: len(troupe.processes()) > 3, "some processes are there")
+    below = [process.pid for process in troupe.processes()[1:]]
+    assert troupe.stop() == Exit.OK
+    assert not any(map(alive, below))
+
+
+def test_the_stop_command_ends_when_the_last_process_is_gone(playing: Playing) -> None:
+    troupe = playing({"olap-0": {"drain": "pause 0.5"}})
+    troupe.serving()
+    assert troupe.process is not None
+    answer = troupe.run("stop")
+    assert answer.returncode == Exit.OK, answer.stderr
+    assert troupe.process.wait(5) == Exit.OK
+
+
+# -- restart ----------------------------------------------------------------------------------------------
+
+
+def test_a_restart_replaces_one_worker_or_all_one_after_the_other(playing: Playing) -> None:
+    troupe = playing()
+    board = troupe.serving()
+    before = olap_pids(troupe, board)
+    one = troupe.run("restart", "olap-2")
+    assert one.returncode == Exit.OK, one.stderr
+    after = olap_pids(troupe, board)
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, True, False, True]
+    code, out, err = ended(troupe.command("restart"))
+    assert code == Exit.OK, err
+    assert not set(olap_pids(troupe, board)) & set(after)
+    assert "olap-3: replaced" in out + err
+    assert {death["exit_code"] for death in troupe.deaths() if death["worker"] != "spare"} == {0}
+
+
+def test_a_worker_that_there_is_not_is_named_with_those_there_are(playing: Playing) -> None:
+    troupe = playing()
+    troupe.serving()
+    answer = troupe.run("restart", "olap-9")
+    assert answer.returncode == Exit.FAILED
+    assert "olap-9" in answer.stderr
+    assert "olap-3" in answer.stderr
+
+
+# -- reload -----------------------------------------------------------------------------------------------
+
+
+def test_a_mistake_in_the_new_configuration_changes_nothing(playing: Playing) -> None:
+    troupe = playing()
+    board = troupe.serving()
+    before = olap_pids(troupe, board)
+    troupe.configure("olap.nise = 3")
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.CONFIGURATION
+    assert "olap.nise" in answer.stderr
+    assert troupe.process is not None
+    troupe.process.send_signal(signal.SIGHUP)
+    troupe.wait_logged("reload failed")
+    assert olap_pids(troupe, board) == before
+
+
+def test_only_workers_that_a_change_touches_are_replaced(playing: Playing) -> None:
+    troupe = playing(toml="runtime.canary_s = 0.0")
+    board = troupe.serving()
+    olap, realtime = olap_pids(troupe, board), troupe.seat(board, "realtime-0").pid
+    troupe.configure("realtime.nice = 1")
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.OK, answer.stderr
+    assert olap_pids(troupe, board) == olap
+    assert troupe.seat(board, "realtime-0").pid != realtime
+    assert troupe.seat(board, "realtime-0").generation == 2
+    nothing = troupe.run("reload")
+    assert nothing.returncode == Exit.OK
+    assert "nothing has changed" in nothing.stdout + nothing.stderr
+
+
+def test_what_makes_another_installation_cannot_be_reloaded(playing: Playing) -> None:
+    troupe = playing()
+    troupe.serving()
+    troupe.configure('topics.input.name = "another"')
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.CONFIGURATION
+    assert "topics.input.name cannot be changed by a reload" in answer.stderr
+
+
+def test_code_that_cannot_be_imported_is_found_out_before_anybody_is_replaced(playing: Playing) -> None:
+    troupe = playing(toml="runtime.canary_s = 0.0")
+    board = troupe.serving()
+    before = olap_pids(troupe, board)
+    troupe.configure('app.pipeline = "no_such_pipeline"')
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.CONFIGURATION
+    assert "no_such_pipeline" in answer.stderr
+    assert olap_pids(troupe, board) == before
+    troupe.wait(lambda: troupe.seat(board, "olap-0").state == State.SERVING, "it serves on")
+
+
+def test_new_workers_that_die_are_rolled_back(playing: Playing) -> None:
+    """The first replacement serves and then dies, as new code does that cannot deal with the first record."""
+    troupe = playing(toml="runtime.canary_s = 30.0")
+    board = troupe.serving()
+    troupe.script({"olap-0": {"then": "exit 3", "times": 2}})
+    troupe.configure("olap.nice = 11")
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.FAILED
+    assert "rolled back" in answer.stderr
+    seat = troupe.seat(board, "olap-0")
+    troupe.wait(lambda: seat.state == State.SERVING and seat.generation == 1, "the old generation serves")
+    assert {troupe.seat(board, f"olap-{index}").generation for index in range(4)} == {1}
+
+
+def test_a_canary_that_commits_nothing_is_rolled_back(playing: Playing) -> None:
+    troupe = playing(toml="runtime.canary_s = 1.5")
+    board = troupe.serving()
+    before = olap_pids(troupe, board)
+    troupe.script({"olap-0": {"open": "stall", "times": 2}})
+    troupe.configure("olap.nice = 11")
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.FAILED
+    assert "canary" in answer.stderr
+    assert olap_pids(troupe, board)[1:] == before[1:]
+
+
+def test_at_most_one_worker_is_away_during_a_reload(playing: Playing) -> None:
+    troupe = playing(toml="runtime.canary_s = 0.0")
+    board = troupe.serving()
+    seats = [troupe.seat(board, f"olap-{index}") for index in range(4)]
+    troupe.configure("olap.nice = 11")
+    assert troupe.process is not None
+    troupe.process.send_signal(signal.SIGHUP)
+    unserved = 0
+    while any(seat.generation == 1 for seat in seats):
+        unserved = max(unserved, sum(seat.state != State.SERVING for seat in seats))
+        troupe.elapse(0.001)
+    assert unserved <= 1
+    troupe.wait_logged("workers replaced")
+
+
+# -- scale ------------------------------------------------------------------------------------------------
+
+
+def test_workers_are_added_and_removed_live_within_their_bounds(playing: Playing) -> None:
+    troupe = playing()
+    board = troupe.serving()
+    untouched = [troupe.seat(board, name).pid for name in ("realtime-0", "probe")]
+    fewer = troupe.run("scale", "2")
+    assert fewer.returncode == Exit.OK, fewer.stderr
+    assert [board.assignment(p).seat - 1 for p in range(4)] == [2, 3, 2, 3]
+    assert troupe.seat(board, "olap-3").state == State.CLOSED
+    too_many = troupe.run("scale", "5")
+    assert too_many.returncode == Exit.CONFIGURATION
+    assert "5" in too_many.stderr
+    assert "4 partitions" in too_many.stderr
+    none = troupe.run("scale", "0")
+    assert none.returncode != Exit.OK
+    more = troupe.run("scale", "+2")
+    assert more.returncode == Exit.OK, more.stderr
+    troupe.wait_state(troupe.seat(board, "olap-3"), State.SERVING)
+    assert [troupe.seat(board, name).pid for name in ("realtime-0", "probe")] == untouched
+
+
+def test_sigttou_stops_at_one_worker(playing: Playing) -> None:
+    troupe = playing()
+    board = troupe.serving("--olap-workers", "2")
+    assert troupe.process is not None
+    troupe.process.send_signal(signal.SIGTTOU)
+    troupe.wait_state(troupe.seat(board, "olap-1"), State.CLOSED)
+    troupe.process.send_signal(signal.SIGTTOU)
+    troupe.process.send_signal(signal.SIGTTIN)
+    troupe.wait_state(troupe.seat(board, "olap-1"), State.SERVING)
+    assert troupe.seat(board, "olap-0").state == State.SERVING
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_partitions_that_are_added_are_served_without_a_restart(playing: Playing, workers: str) -> None:
+    troupe = playing()
+    board = troupe.serving("--olap-workers", workers)
+    troupe.script({"probe": {"partitions": 6}})
+    troupe.wait(lambda: all(board.olap(p).committed > 0 for p in range(6)), "all six are served")
+    assert board.header.topic_partitions == 6
+    owners = {board.assignment(p).seat for p in range(6)}
+    assert len(owners) == (6 if workers == "0" else 2)
+    assert troupe.deaths("probe") == []
+
+
+# -- others -----------------------------------------------------------------------------------------------
+
+
+def test_a_second_start_is_refused_and_a_lock_left_by_a_kill_is_no_obstacle(playing: Playing) -> None:
+    troupe = playing()
+    troupe.serving()
+    second = troupe.run("start")
+    assert second.returncode == Exit.ALREADY_RUNNING
+    assert troupe.process is not None
+    troupe.process.kill()
+    troupe.process.wait()
+    troupe.serving()
+
+
+def test_orders_wait_for_each_other_and_two_reloads_at_once_are_harmless(playing: Playing) -> None:
+    troupe = playing(toml="runtime.canary_s = 0.0")
+    board = troupe.serving()
+    troupe.configure("olap.nice = 11")
+    under_way = [
+        troupe.command(*order) for order in (["reload"], ["reload"], ["restart", "olap-1"], ["scale", "3"])
+    ]
+    for process in under_way:
+        code, _, err = ended(process)
+        assert code == Exit.OK, err
+    assert len([death for death in troupe.deaths("olap-2") if death["cause"] == "stopped"]) <= 2
+    troupe.wait(lambda: troupe.seat(board, "olap-3").state == State.CLOSED, "there are three")
+
+
+def test_usr1_opens_log_files_anew_and_usr2_ends_nothing(playing: Playing) -> None:
+    troupe = playing()
+    board = troupe.serving()
+    file = troupe.run_dir / "log" / "supervisor.log"
+    moved = file.with_name("supervisor.log.moved")
+    file.rename(moved)
+    assert troupe.process is not None
+    troupe.process.send_signal(signal.SIGUSR1)
+    troupe.wait(lambda: file.exists() and "opened anew" in file.read_text(), "the file is there again")
+    troupe.process.send_signal(signal.SIGUSR2)
+    troupe.wait_logged("SIGUSR2 has no meaning")
+    assert moved.exists()
+    assert troupe.seat(board, "olap-0").state == State.SERVING
