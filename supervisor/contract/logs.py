@@ -103,6 +103,7 @@ class _Output(logging.Handler):
         self._file: LogFile | None = None
         self._stream_failed = False
         self._file_problem = ""
+        self._unfit = 0
         if sys.stderr is not None:  # else it was closed, and number 2 may be anybody's
             try:
                 self._stream = Stream(_STDERR, self._changed, lambda count: self._shown(self._gap(count)))
@@ -138,11 +139,16 @@ class _Output(logging.Handler):
 
     @property
     def dropped(self) -> int:
-        return max(output.dropped if output else 0 for output in (self._stream, self._file))
+        return self._unfit + max(output.dropped if output else 0 for output in (self._stream, self._file))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called with the lock held, by ``logging``."""
-        line = self._line(record)
+        """Called with the lock held, by ``logging``. Whoever logs must not suffer from it."""
+        try:
+            self._put(self._line(record), files_only=getattr(record, "files_only", False))
+        except Exception:  # not handleError(): that prints, and what is printed is logged
+            self._unfit += 1
+
+    def _put(self, line: Line, *, files_only: bool) -> None:
         encoded = loglines.encode(line)
         in_file = self._file is not None and self._file.put(encoded)
         if self._file is not None and self._file.problem != self._file_problem:
@@ -156,7 +162,7 @@ class _Output(logging.Handler):
                         )
                     )
                 )
-        if self._stream is None or getattr(record, "files_only", False):
+        if self._stream is None or files_only:
             return
         failed = not self._stream.put(self._shown(line) if self._as_text else encoded)
         if failed and not self._stream_failed and in_file and self._file is not None:
@@ -190,7 +196,7 @@ class _Output(logging.Handler):
             record.process or os.getpid(),
             message,
             exception,
-            getattr(record, "worker", None) or "",
+            str(getattr(record, "worker", None) or ""),
         )
 
     def _own(self, message: str) -> Line:

@@ -228,7 +228,7 @@ def test_every_test_that_the_guarantees_name_exists() -> None:
 RUNNING = [
     *sorted((ROOT / "workers").rglob("*.py")),
     *(ROOT / "supervisor" / f"{name}.py" for name in ("supervision", "instance", "placement", "status")),
-    *(ROOT / "supervisor" / f"{name}.py" for name in ("livefeed", "cli/stop", "cli/restart")),
+    *(ROOT / "supervisor" / f"{name}.py" for name in ("livefeed", "logfiles", "cli/stop", "cli/restart")),
     ROOT / "supervisor" / "systemd" / "install.py",
     *sorted((ROOT / "supervisor" / "control").glob("*.py")),
     *sorted((ROOT / "supervisor" / "contract").glob("*.py")),

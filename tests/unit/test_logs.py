@@ -99,6 +99,30 @@ def test_arguments_that_do_not_fit_are_told_of_and_raise_nothing(logged: Callabl
     assert "'%d events' (TypeError" in json.loads(lines()[0])["message"]
 
 
+class Unshowable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+def test_an_exception_that_cannot_be_shown_raises_nothing(logged: Callable[..., Lines]) -> None:
+    lines = logged(Log())
+    try:
+        raise Unshowable
+    except Unshowable as error:
+        logging.getLogger("x").exception("it failed: %s", error)
+    assert "Unshowable" in json.loads(lines()[0])["exception"]
+
+
+def test_what_fails_while_logging_is_counted_and_does_not_reach_who_logs(
+    logged: Callable[..., Lines], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = logged(Log())
+    monkeypatch.setattr(logs.loglines, "encode", lambda line: 1 / 0)
+    logging.getLogger("x").info("unseen")
+    assert logs.dropped() == 1
+    assert lines() == []
+
+
 def test_of_a_very_long_traceback_the_end_is_kept_since_it_has_the_reason(
     logged: Callable[..., Lines], tmp_path: Path
 ) -> None:
