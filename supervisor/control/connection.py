@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from enum import Enum
 
+from supervisor.contract.exits import Exit
 from supervisor.control.protocol import MAX_REQUEST_BYTES, Ended, Reply, encode
 from supervisor.loop import Loop
 
@@ -134,7 +135,7 @@ class Connection:
 
     def refuse(self, cause: str) -> None:
         """Say what was wrong, and end."""
-        self.finish(Ended(False, f"refused: {cause}", "docs/control.md has what can be asked", 1))
+        self.finish(Ended(False, f"refused: {cause}", "docs/control.md has what can be asked", Exit.FAILED))
 
     def finish(self, outcome: Ended) -> None:
         """Send the last reply, and end once it has gone out, or could not for some seconds."""

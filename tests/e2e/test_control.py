@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.contract.exits import Exit
-from supervisor.lifecycle import State
 from tests.troupe import Troupe
 
 Playing = Callable[..., Troupe]
@@ -23,39 +22,7 @@ def status(troupe: Troupe) -> dict[str, Any]:
     return found
 
 
-def happened(troupe: Troupe) -> list[dict[str, Any]]:
-    ended = troupe.run("events", "--json", "--no-follow")
-    assert ended.returncode == 0, ended.stderr
-    return [json.loads(line) for line in ended.stdout.splitlines()]
-
-
-def test_one_worker_is_restarted_alone_and_the_command_ends_when_its_successor_serves(
-    playing: Playing,
-) -> None:
-    troupe = playing(partitions=2)
-    board = troupe.serving()
-    before = [troupe.seat(board, name).pid for name in ("olap-0", "olap-1")]
-    ended = troupe.run("restart", "olap-1")
-    assert (ended.returncode, ended.stderr) == (0, "")
-    after = [troupe.seat(board, name).pid for name in ("olap-0", "olap-1")]
-    assert after[0] == before[0]
-    assert after[1] not in (0, before[1])
-    assert troupe.seat(board, "olap-1").state == State.SERVING
-    assert troupe.seat(board, "olap-1").restarts == 0  # nobody is to blame
-
-
-def test_all_workers_are_restarted_in_turn(playing: Playing) -> None:
-    troupe = playing(partitions=2)
-    board = troupe.serving()
-    names = ("probe", "realtime-0", "olap-0", "olap-1")
-    before = {name: troupe.seat(board, name).pid for name in names}
-    ended = troupe.run("restart", "--json")
-    assert ended.returncode == 0, ended.stdout
-    assert json.loads(ended.stdout.splitlines()[-1])["ok"]
-    assert all(troupe.seat(board, name).pid not in (0, before[name]) for name in names)
-
-
-def test_a_worker_more_and_a_worker_less_while_it_runs(playing: Playing) -> None:
+def test_the_status_says_who_owns_what_after_a_change_of_the_number_of_workers(playing: Playing) -> None:
     troupe = playing(partitions=2)
     troupe.serving("--olap-workers", "1")
     assert troupe.run("scale", "+1").returncode == 0
@@ -65,23 +32,6 @@ def test_a_worker_more_and_a_worker_less_while_it_runs(playing: Playing) -> None
     seen = status(troupe)
     assert [partition["worker"] for partition in seen["partitions"]] == ["olap-0", "olap-0"]
     assert [worker["name"] for worker in seen["workers"]] == ["probe", "realtime-0", "olap-0"]
-    beyond = troupe.run("scale", "3")
-    assert beyond.returncode == Exit.CONFIGURATION
-    assert "more than" in beyond.stderr
-
-
-def test_a_reload_that_cannot_start_changes_nothing_and_says_why(playing: Playing) -> None:
-    troupe = playing(partitions=2)
-    board = troupe.serving()
-    before = [troupe.seat(board, name).pid for name in ("olap-0", "olap-1")]
-    (troupe.directory / "supervisor.toml").write_text(
-        (troupe.directory / "supervisor.toml").read_text().replace('"puppets"', '"no_such_pipeline"')
-    )
-    ended = troupe.run("reload")
-    assert ended.returncode == Exit.CONFIGURATION, ended.stderr
-    assert "nothing is changed" in ended.stderr
-    assert [troupe.seat(board, name).pid for name in ("olap-0", "olap-1")] == before
-    assert happened(troupe)[-1]["event"] == "reload-failed"
 
 
 def test_a_death_is_told_to_whoever_follows_the_events(playing: Playing) -> None:

@@ -79,3 +79,8 @@ def test_trouble_is_logged_louder_than_news(caplog: pytest.LogCaptureFixture) ->
     assert levels["text of gave-up: 100 %"] == "ERROR"
     assert levels["text of died: 100 %"] == "WARNING"
     assert levels["text of serving: 100 %"] == "INFO"
+
+
+def test_the_log_line_names_the_seat_that_it_is_about(caplog: pytest.LogCaptureFixture) -> None:
+    Journal().publish("died", "olap-2 ended", worker="olap-2")
+    assert [vars(record)["worker"] for record in caplog.records] == ["olap-2"]
