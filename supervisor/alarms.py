@@ -48,8 +48,7 @@ class Alarms:
 
     def recycle(self, seat: Seat, text: str) -> None:
         recycling = Recycle(self._floor, seat, text)
-        current = self._operations.current
-        if (current is None or current.name != recycling.name) and not self._operations.waiting(recycling.name):
+        if not self._operations.has(recycling.name):
             self._operations.submit(recycling)
 
     def brokers(self, *, answer: bool) -> None:

@@ -134,8 +134,8 @@ class Orders:
         self._operations.submit(Restart(self._supervisor, name, [talk], chosen))
 
     def reload(self, everything: bool, talk: Talk) -> None:
-        """Reloads that wait are one. One that has begun has read the configuration already: the next one finds
-        what was changed since, or nothing."""
+        """Reloads that wait are one. One that has begun has read the configuration: the next one finds what
+        was changed since, or nothing."""
         self._require_running()
         reload = Reload(self._supervisor, [talk], self._load, everything=everything)
         waiting = self._operations.waiting(reload.name)

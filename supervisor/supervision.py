@@ -107,14 +107,17 @@ class Supervisor:
             self.refill()
             self.loop.run()
         finally:
-            self._orders.stopped()
-            self._control.close()
-            self._guardian.close()
-            if self._cgroups is not None:
-                self._cgroups.close()
-            os.close(self._lock)
+            self._close()
         if self._fault is not None:
             raise self._fault
+
+    def _close(self) -> None:
+        self._orders.stopped()
+        self._control.close()
+        self._guardian.close()
+        if self._cgroups is not None:
+            self._cgroups.close()
+        os.close(self._lock)
 
     def _ours(self) -> set[int]:
         """The processes that are ours to collect, and nobody else's."""

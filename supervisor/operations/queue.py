@@ -97,6 +97,10 @@ class Operations:
         self._queue.append(operation)
         self._advance()
 
+    def has(self, name: str) -> bool:
+        """Whether one of that name is under way or waits."""
+        return self.waiting(name) is not None or (self.current is not None and self.current.name == name)
+
     def waiting(self, name: str) -> Operation | None:
         """One of that name that has not begun yet: whoever wants the same can join it."""
         return next((other for other in self._queue if other.name == name), None)

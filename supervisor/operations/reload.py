@@ -57,6 +57,8 @@ class Reload(Rollout):
         self._canary: Timer | None = None
 
     def begin(self) -> None:
+        # Also of one that will be refused: `systemctl reload` waits for a reload to begin, and to end.
+        self._floor.reloading()
         try:
             self._settings = self._load()
             self._changes = changed(self._floor.settings, self._settings)
@@ -69,7 +71,6 @@ class Reload(Rollout):
             self._refuse(Fault(f"{fault.cause}: {_UNCHANGED}", fault.remedy), fault.exit_code)
             return
         self._floor.journal.publish("reload-began", f"reload begins: {_listed(self._changes)}")
-        self._floor.reloading()
         self._old = self._floor.generation
         self._new = self._floor.crew.add_generation(self._settings)
         self._checking = True

@@ -7,22 +7,20 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import wait
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from supervisor import instance, supervision
+from supervisor import crew, instance, orders
 from supervisor.child import Child, spawn
 from supervisor.contract.board import Board
-from supervisor.contract.exits import Exit, WorkerExit
+from supervisor.contract.exits import Exit
 from supervisor.contract.faults import AlreadyRunning, ConfigurationFault
-from supervisor.contract.messages import Found, Owned, Standby
-from supervisor.contract.settings import App, Kafka, Olap, Realtime, Settings
-from supervisor.lifecycle import State
+from supervisor.contract.settings import App, Kafka, Olap, Realtime, Restart, Runtime, Settings
 from supervisor.loop import Loop
-from supervisor.policy import Verdict
 from supervisor.supervision import Supervisor
 
 NOBODY_LISTENS = Kafka(bootstrap_servers="127.0.0.1:1")
@@ -53,6 +51,7 @@ def run(
     *,
     stop_at: tuple[str, int] | None = None,
     signals: Sequence[signal.Signals] = (),
+    level: int = logging.INFO,
 ) -> list[str]:
     """Run a supervisor until it ends, or until it has logged a line so many times; returns these lines.
 
@@ -61,16 +60,16 @@ def run(
     text, count = stop_at or ("", 0)
     handler = CallsOnLine(text, count, stop)
     logger = logging.getLogger("supervisor")
-    level = logger.level
+    before = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     try:
         with Loop() as loop:
             send_each(signals, loop)
             Supervisor(settings, tmp_path, loop).run()
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(level)
+        logger.setLevel(before)
         assert not [process for process in multiprocessing.active_children() if process.is_alive()]
     return handler.lines
 
@@ -84,14 +83,6 @@ def send_each(signals: Sequence[signal.Signals], loop: Loop) -> None:
         loop.after(0, send)
 
 
-@pytest.fixture(autouse=True)
-def no_nohup() -> Iterator[None]:
-    """Whoever runs the tests may ignore SIGHUP, which outlives exec, and a supervisor then ignores it too."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.fixture
 def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Settings]:
     """Settings with a pipeline of this text."""
@@ -100,7 +91,13 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         (tmp_path / "pipeline_under_test.py").write_text(text)
         monkeypatch.syspath_prepend(tmp_path)
         app = App(pipeline="pipeline_under_test")
-        return Settings(app=app, kafka=NOBODY_LISTENS, olap=Olap(workers=1), realtime=Realtime(enabled=False))
+        return Settings(
+            app=app,
+            kafka=NOBODY_LISTENS,
+            olap=Olap(workers=1),
+            realtime=Realtime(enabled=False),
+            restart=Restart(backoff_jitter=0.0),
+        )
 
     return write
 
@@ -127,34 +124,59 @@ def test_a_pipeline_that_cannot_be_imported_ends_everything_and_says_why(
     assert instance.holder(tmp_path) is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_stop_while_processes_are_starting_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     started: list[int] = []
 
-    def spawn_and_stop(slot: int, board: Path, settings: Settings) -> Child:
+    def spawn_and_stop(slot: int, *others: Any) -> Child:
         started.append(slot)
         if len(started) == 3:
             signal.raise_signal(number)
-        return spawn(slot, board, settings)
+        return spawn(slot, *others)
 
-    monkeypatch.setattr(supervision, "spawn", spawn_and_stop)
-    assert run(tmp_path, Settings(kafka=NOBODY_LISTENS), stop_at=("stopped", 1)) == ["stopped"]
+    monkeypatch.setattr(crew, "spawn", spawn_and_stop)
+    settings = Settings(kafka=NOBODY_LISTENS, runtime=Runtime(max_starting=6))
+    assert run(tmp_path, settings, stop_at=("stopped", 1)) == ["stopped"]
     assert started == [0, 1, 2, 3, 4, 5]
     assert instance.holder(tmp_path) is None
 
 
-def test_a_terminal_that_closes_drains_as_sigterm_does_and_once(tmp_path: Path) -> None:
-    signals = (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM)
+@pytest.mark.parametrize("limit", [1, 2])
+def test_no_more_processes_start_at_the_same_time_than_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    at_once: list[int] = []
+    starting: set[int] = set()
+
+    def counted(slot: int, *others: Any) -> Child:
+        starting.add(slot)
+        at_once.append(len(starting))
+        return spawn(slot, *others)
+
+    def ready(supervisor: Supervisor, child: Child) -> None:
+        starting.discard(child.slot)
+        was_ready(supervisor, child)
+
+    was_ready = Supervisor.ready
+    monkeypatch.setattr(crew, "spawn", counted)
+    monkeypatch.setattr(Supervisor, "ready", ready)
+    settings = Settings(kafka=NOBODY_LISTENS, runtime=Runtime(max_starting=limit))
+    run(tmp_path, settings, stop_at=("is in standby", 4), level=logging.DEBUG)
+    assert max(at_once) == limit
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_sighup_drains_where_the_terminal_has_closed_and_else_reloads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    terminal = iter([True, not closed])
+    monkeypatch.setattr(orders, "_has_terminal", lambda: next(terminal))
+    signals = (signal.SIGHUP,) if closed else (signal.SIGHUP, signal.SIGTERM)
     lines = run(tmp_path, Settings(kafka=NOBODY_LISTENS), signals=signals)
-    assert lines == ["SIGHUP: draining for at most 20 s", "stopped"]
-
-
-def test_signals_without_a_meaning_end_nothing_and_are_told(tmp_path: Path) -> None:
-    ignored = (signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2)
-    lines = run(tmp_path, Settings(kafka=NOBODY_LISTENS), signals=(*ignored, signal.SIGTERM))
-    assert lines[:4] == [f"{number.name} has no meaning yet and is ignored" for number in ignored]
+    first = "SIGHUP: draining" if closed else "reload begins"
+    assert any(line.startswith(first) for line in lines)
     assert lines[-1] == "stopped"
 
 
@@ -162,14 +184,14 @@ def test_signals_without_a_meaning_end_nothing_and_are_told(tmp_path: Path) -> N
 def test_a_system_without_room_for_a_process_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    monkeypatch.setattr(supervision, "_SPAWN_RETRY_S", 0.01)
+    monkeypatch.setattr(crew, "_SPAWN_RETRY_S", 0.01)
 
-    def no_room(_slot: int, _board: Path, _settings: Settings) -> Child:
+    def no_room(*_: object) -> Child:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(supervision, "spawn", no_room)
+    monkeypatch.setattr(crew, "spawn", no_room)
     lines = run(tmp_path, Settings(kafka=NOBODY_LISTENS), stop_at=("cannot start a process", 5))
-    assert len(lines) == 5
+    assert len([line for line in lines if "cannot start a process" in line]) == 5
     assert os.strerror(code) in lines[0]
 
 
@@ -180,86 +202,19 @@ def test_a_second_supervisor_is_refused_and_leaves_the_firsts_board_alone(tmp_pa
         board.header.supervisor_pid = 4711
         with pytest.raises(AlreadyRunning):
             Supervisor(Settings(), tmp_path, loop)
-    os.close(first._lock)
+        first._close()
     assert Board.open(tmp_path / instance.BOARD).header.supervisor_pid == 4711
 
 
-def test_brokers_that_are_away_make_no_later_death_wait_longer(tmp_path: Path) -> None:
-    """Twenty outages in a row, then a crash: the crash is the first one, and is replaced at once."""
-    with Loop() as loop:
-        supervisor = Supervisor(Settings(), tmp_path, loop)
-        supervisor._add_seat("olap", 0, (0,))
-        (seat,) = supervisor._seats
-        for _ in range(20):
-            supervisor._vacate(seat, 69, 0, Verdict.WAIT)
-            assert seat.record.retry_ns == int(supervision._BROKERS_PAUSE_S * 1e9)
-            supervisor._retry(seat)
-        supervisor._vacate(seat, 1, 0, Verdict.REPLACE)
-        assert seat.state is State.VACANT
-    os.close(supervisor._lock)
+def test_a_wall_clock_that_jumps_moves_no_timer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour back while a spawn is tried again: it is, after the same time."""
+    monkeypatch.setattr(crew, "_SPAWN_RETRY_S", 0.01)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
 
+    def no_room(*_: object) -> Child:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-class Seated:
-    """A supervisor with one OLAP seat and a real process in standby that nobody watches."""
-
-    def __init__(self, directory: Path, loop: Loop) -> None:
-        self.supervisor = Supervisor(Settings(kafka=NOBODY_LISTENS), directory, loop)
-        self.supervisor._add_seat("olap", 0, (0,))
-        (self.seat,) = self.supervisor._seats
-        self.child = spawn(0, self.supervisor._board.path, Settings(kafka=NOBODY_LISTENS))
-        assert wait([self.child.reports], 60)
-        assert self.child.take_report() == Standby()
-
-    def end(self) -> int:
-        self.child.kill()
-        os.close(self.supervisor._lock)
-        return self.child.reap()
-
-
-@pytest.fixture
-def seated(tmp_path: Path) -> Iterator[Seated]:
-    with Loop() as loop:
-        seated = Seated(tmp_path, loop)
-        yield seated
-    seated.end()
-
-
-def test_a_contest_is_looked_for_until_somebody_owns_the_partitions(
-    seated: Seated, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who follows a fenced worker looks whether another supervisor is at work; it may die while it looks."""
-    supervisor, seat, child = seated.supervisor, seated.seat, seated.child
-    supervisor._vacate(seat, 1, 0, Verdict.REPLACE)
-    assert not seat.contested
-    supervisor._vacate(seat, WorkerExit.FENCED, 0, Verdict.REPLACE)
-    for exit_code, verdict in ((-9, Verdict.REPLACE), (69, Verdict.WAIT), (1, Verdict.REPLACE)):
-        supervisor._vacate(seat, exit_code, 0, verdict)
-        assert seat.contested
-    supervisor._fill(seat, child)
-    assert child.serving is not None
-    assert child.serving.contested
-
-    monkeypatch.setattr(supervisor, "_fill_up", lambda: None)
-    supervisor._take_report(child, Owned((0,)))
-    supervisor._vacate(seat, 1, 0, Verdict.REPLACE)
-    assert not seat.contested
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_worker_that_owns_partitions_is_drained_and_not_killed(
-    seated: Seated, number: signal.Signals
-) -> None:
-    supervisor, seat, child = seated.supervisor, seated.seat, seated.child
-    supervisor._children[child.slot] = seat.child = child
-    seat.record.owned_ns = 1
-    supervisor._on_stop_signal(number)
-    assert wait([child.sentinel], 60)
-    child._process.join()
-    assert child._process.exitcode == WorkerExit.OK
-
-
-def test_what_the_probe_finds_while_everything_stops_gives_nobody_a_seat(seated: Seated) -> None:
-    supervisor = seated.supervisor
-    supervisor._on_stop_signal(signal.SIGTERM)
-    supervisor._take_report(seated.child, Found(4, "a-cluster", 1))
-    assert supervisor._seats == [seated.seat]
+    monkeypatch.setattr(crew, "spawn", no_room)
+    began = time.monotonic()
+    run(tmp_path, Settings(kafka=NOBODY_LISTENS), stop_at=("cannot start a process", 3))
+    assert time.monotonic() - began < 30
