@@ -102,6 +102,8 @@ class Journal:
         cause: str | None = None,
     ) -> Happening:
         """Stamp it, log it, keep it, and tell everybody who has subscribed. Raises nothing."""
+        # It may hold a file name or a program's output that is not UTF-8, and JSON cannot.
+        text = text.encode("utf-8", "replace").decode()
         happening = Happening(iso(self._now()), event, text, worker, partition, offset, pid, exit_code, cause)
         _log.log(_LEVELS.get(event, logging.INFO), "%s", text, extra={"worker": worker})
         self._kept.append(happening)

@@ -9,6 +9,7 @@ from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
 from msgspec.json import Decoder, Encoder
+from msgspec.structs import asdict, replace
 
 from supervisor.contract.exits import Exit
 from supervisor.contract.faults import Fault
@@ -156,8 +157,16 @@ _replies: Decoder[Reply] = Decoder(Reply)
 
 
 def encode(message: Request | Reply) -> bytes:
-    """``message`` as one line."""
-    return _encode(message) + b"\n"
+    """``message`` as one line. What is not text, such as bytes in a file name, becomes question marks."""
+    try:
+        return _encode(message) + b"\n"
+    except UnicodeEncodeError:
+        mended = {
+            name: value.encode("utf-8", "replace").decode()
+            for name, value in asdict(message).items()
+            if isinstance(value, str)
+        }
+        return _encode(replace(message, **mended)) + b"\n"
 
 
 def decode_request(line: bytes) -> Request:

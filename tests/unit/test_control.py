@@ -181,6 +181,28 @@ def test_progress_is_said_as_it_is_made_and_only_the_first_end_counts(site: Site
     assert [line.get("text") for line in site.rest(connected)] == [None, "olap-0 is replaced", "all replaced"]
 
 
+def test_what_is_said_need_not_be_utf_8(site: Site) -> None:
+    def act(talk: Talk) -> None:
+        talk.say("imported /tmp/\udcff.py")
+        talk.end(Ended(False, "no /tmp/\udcff", "look at /tmp/\udcff", Exit.CONFIGURATION))
+
+    site.commands.act = act
+    _, said, end = site.answer(encode(Reload()))
+    assert said["text"] == "imported /tmp/?.py"
+    assert (end["text"], end["remedy"], end["exit_code"]) == ("no /tmp/?", "look at /tmp/?", 78)
+
+
+def test_many_clients_leave_no_descriptor_behind(site: Site) -> None:
+    def open_now() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_now()
+    for content in [encode(Ping()), b"garbage\n", encode(Restart())] * 20:
+        site.answer(content)
+        site.clients.pop().close()
+    assert open_now() == before
+
+
 def test_a_fault_becomes_the_end_with_its_remedy_and_exit_code(site: Site) -> None:
     def refuse(talk: Talk) -> None:
         raise ConfigurationFault("the new configuration has 2 mistakes", "mend them")
@@ -214,6 +236,7 @@ def test_a_client_that_leaves_cancels_nothing_and_the_outcome_is_logged(
     site.commands.act = lambda talk: None
     connected = site.connect(encode(Reload()))
     site.turn(lambda: bool(site.commands.talks))
+    connected.recv(4096)  # with something unread it would end as a broken connection
     connected.close()
     site.turn(lambda: not site.server._connections)
     caplog.set_level("INFO", "supervisor")
@@ -223,12 +246,24 @@ def test_a_client_that_leaves_cancels_nothing_and_the_outcome_is_logged(
     assert "reload, whose client has left: rolled back" in caplog.text
 
 
-def test_a_client_may_close_its_writing_end_and_still_be_answered(site: Site) -> None:
+def test_a_client_may_close_its_writing_end_and_still_be_answered(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is readable for ever: it is looked at once."""
+    looks: list[connection.Connection] = []
+    look = connection.Connection._client_ended
+
+    def noted(its: connection.Connection) -> None:
+        looks.append(its)
+        look(its)
+
+    monkeypatch.setattr(connection.Connection, "_client_ended", noted)
     site.commands.act = lambda talk: None
     connected = site.connect(encode(Reload()))
     connected.shutdown(socket.SHUT_WR)
     site.turn(lambda: bool(site.commands.talks))
     site.settle()
+    assert len(looks) == 1
     site.commands.talks[0].end(Ended(True, "done"))
     assert site.rest(connected)[-1]["text"] == "done"
 
@@ -246,7 +281,7 @@ def test_a_client_may_close_its_writing_end_and_still_be_answered(site: Site) ->
         (b'{"request":"format","disk":"sda"}\n', "that is no request"),
         (b'{"request":"ping","also":"this"}\n', "that is no request"),
         (b'{"request":"scale","workers":0}\n', "that is no request"),
-        (b'{"request":"ping","deep":' + b"[" * 30_000 + b"\n", "that is no request"),
+        (b'{"deep":' + b"[" * 30_000 + b"]" * 30_000 + b',"request":"ping"}\n', "that is no request"),
         (b'{"request":"restart","worker":"' + b"x" * 500 + b'"}\n', "that is no request"),
         (encode(Ping()) + encode(Ping()), "one connection takes one request"),
         (b"x" * (MAX_REQUEST_BYTES + 1), "at most 65536 bytes"),
@@ -283,6 +318,17 @@ def test_silence_is_ended_after_some_seconds_and_holds_nobody_up(
     silent = site.connect(content)
     assert site.answer(encode(Ping()))[-1]["ok"]
     assert "no request has arrived" in refusal(site.rest(silent))
+
+
+def test_a_command_may_take_longer_than_its_request(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_REQUEST_S", 0.05)
+    site.commands.act = lambda talk: None
+    connected = site.connect(encode(Reload()))
+    passed: list[bool] = []
+    site.loop.after(0.15, lambda: passed.append(True))
+    site.turn(lambda: bool(passed))
+    site.commands.talks[0].end(Ended(True, "done"))
+    assert site.rest(connected)[-1]["text"] == "done"
 
 
 def test_a_second_request_on_a_connection_ends_it_and_not_the_work(site: Site) -> None:

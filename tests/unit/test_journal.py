@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
 
 from supervisor.journal import KINDS, Happening, Journal
@@ -84,3 +85,9 @@ def test_trouble_is_logged_louder_than_news(caplog: pytest.LogCaptureFixture) ->
 def test_the_log_line_names_the_seat_that_it_is_about(caplog: pytest.LogCaptureFixture) -> None:
     Journal().publish("died", "olap-2 ended", worker="olap-2")
     assert [vars(record)["worker"] for record in caplog.records] == ["olap-2"]
+
+
+def test_a_text_that_is_not_utf_8_can_be_written_as_json() -> None:
+    """A file name of other bytes, as Python has it; else every listener would fail and be dropped."""
+    happening = Journal().publish("died", "no such file: /tmp/\udcff")
+    assert b"no such file: /tmp/?" in msgspec.json.encode(happening)
