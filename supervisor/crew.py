@@ -54,6 +54,7 @@ class Crew:
         self._settings = {1: settings}
         self._backoff = Backoff(settings.restart)
         self._readied = 0
+        self._proven: set[int] = set()
         self._respawn: Timer | None = None
         self._refill: Callable[[], None] = lambda: None
 
@@ -67,6 +68,10 @@ class Crew:
         generation = max(self._settings) + 1
         self._settings[generation] = settings
         return generation
+
+    def proven(self, generation: int) -> bool:
+        """Whether a process of that generation has ever come to standby."""
+        return generation in self._proven
 
     # -- processes --------------------------------------------------------------------------------------
 
@@ -154,6 +159,7 @@ class Crew:
     def _take(self, child: Child, report: Report) -> None:
         if isinstance(report, Standby):
             self._readied += 1
+            self._proven.add(child.generation)
             child.ready, child.code = True, report.code
             self._watcher.ready(child)
         else:

@@ -87,21 +87,10 @@ class Deaths:
         partition, offset, end = self._in_hand(child, seat, failed)
         stack = stacks.tail(self._run_dir, child.slot) if counts(cause) else ""
         text = (failed.cause if failed else "") or describe(cause, exit_code)
-        self._tally.append(
-            Death(
-                time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                worker=seat.name if seat else "spare",
-                pid=child.pid,
-                uptime_s=round(self._clock() - child.started, 3),
-                exit_code=exit_code,
-                cause=cause.name.lower(),
-                partition=partition,
-                offset=offset,
-                offset_end=end,
-                stack_tail=stack,
-                text=text,
+        if seat is not None or cause is not Cause.STOPPED:  # a spare that is one too many is no news
+            self._tally.append(
+                self._death(child, seat, exit_code, cause, (partition, offset, end), stack, text)
             )
-        )
         verdict = judge(cause, when_spent=self._settings.restart.when_spent)
         if seat is None or not blamed(cause):
             wait = _BROKERS_PAUSE_S if verdict is Verdict.WAIT else 0.0
@@ -136,6 +125,31 @@ class Deaths:
             return Judgement(cause, Verdict.GIVE_UP, text, 0.0, (), partition, offset)
         return Judgement(
             Cause.BUDGET, Verdict.PARK, text, 0.0, self._parked(seat, partition), partition, offset
+        )
+
+    def _death(
+        self,
+        child: Child,
+        seat: Seat | None,
+        exit_code: int,
+        cause: Cause,
+        in_hand: tuple[int | None, int | None, int | None],
+        stack: str,
+        text: str,
+    ) -> Death:
+        partition, offset, end = in_hand
+        return Death(
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            worker=seat.name if seat else "spare",
+            pid=child.pid,
+            uptime_s=round(self._clock() - child.started, 3),
+            exit_code=exit_code,
+            cause=cause.name.lower(),
+            partition=partition,
+            offset=offset,
+            offset_end=end,
+            stack_tail=stack,
+            text=text,
         )
 
     def _parked(self, seat: Seat | None, partition: int | None) -> tuple[int, ...]:

@@ -116,6 +116,9 @@ class Seats:
                 seat.generation = generation
                 opened.append(seat)
             self.assign(seat, partitions)
+            if seat.role == "olap" and seat.state is State.PARKED and seat.partitions:
+                seat.release()  # all that it had was parked; now it has others
+                opened.append(seat)
         return opened
 
     def differing(self, wanted: Layout) -> list[Seat]:

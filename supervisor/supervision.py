@@ -267,10 +267,10 @@ class Supervisor:
         guilty = blamed(found.cause)
         if seat is not None:
             self._vacate(seat, child, exit_code, found, noticed)
-        elif guilty and not self.stopping:
+        elif (guilty or found.verdict is Verdict.GIVE_UP) and not self.stopping:
             wait = self.crew.hold_back()
             _log.warning("a process without a role ended (%s); replaced %s", found.text, _when(wait))
-        if found.verdict is Verdict.GIVE_UP and child.generation <= self.generation:
+        if found.verdict is Verdict.GIVE_UP and self._is_final(child, seat):
             self._give_up(seat, found, failed)
         if self.operations.current is not None:
             self.operations.current.died(child, seat, found.text, blamed=guilty or not _orderly(found))
@@ -280,6 +280,17 @@ class Supervisor:
             self._finish_if_alone()
         else:
             self.refill()
+
+    def _is_final(self, child: Child, seat: Seat | None) -> bool:
+        """Whether what a process cannot do, no other one can.
+
+        Not where it is of a generation that is being tried: that is rolled back. And not where it was to
+        become a spare, and others of its generation came to standby before: somebody has changed the code on
+        disk since, and those who serve shall go on.
+        """
+        if child.generation > self.generation:
+            return False
+        return seat is not None or not self.crew.proven(child.generation)
 
     def _was_out_of_memory(self, seat: Seat | None) -> bool:
         return self._cgroups is not None and seat is not None and self._cgroups.out_of_memory(seat.name)
@@ -364,25 +375,27 @@ class Supervisor:
 
     def forgive(self, seat: Seat) -> None:
         """A person has looked after it: what is parked is tried again, and what it has done is forgotten."""
+        unparked = self.seats.unpark(seat)
         self.deaths.forgive(seat)
         seat.backoff.forget()
-        unparked = self.seats.unpark(seat)
         if unparked or seat.state is State.PARKED:
             self.journal.publish("unparked", f"{seat.name} tries again", worker=seat.name)
 
     def reloading(self) -> None:
-        self._board.header.phase = Phase.RELOADING
-        self._systemd.reloading()
+        if self._board.header.phase == Phase.RUNNING:
+            self._board.header.phase = Phase.RELOADING
+            self._systemd.reloading()
 
     def adopt(self, settings: Settings, generation: int) -> None:
         """A reload has succeeded: these settings hold."""
+        before = self.settings.olap.workers
         self.settings, self.generation = settings, generation
         for seat in self.seats:
             seat.generation = generation
         self.deaths.adopt(settings)
         self.watch.adopt(settings)
         self._hooks.adopt(settings.hooks)
-        if self.seats.partitions and settings.olap.workers != self.workers:
+        if settings.olap.workers != before:  # else what was asked for by `scale` stays
             self.workers = settings.olap.workers
         if self.seats.partitions and self.seats.differing(
             self.seats.layout(settings, self.seats.partitions, self.workers)
@@ -398,7 +411,7 @@ class Supervisor:
                 self.crew.dismiss(child.generation)
         if self._board.header.phase == Phase.RELOADING:
             self._board.header.phase = Phase.RUNNING
-        self._systemd.ready(self._alarms.summary())
+            self._systemd.ready(self._alarms.summary())
         self.refill()
 
     # -- the end ----------------------------------------------------------------------------------------

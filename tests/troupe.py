@@ -25,7 +25,8 @@ class Troupe(Installation):
     """See ``tests/pipelines/puppets.py`` for the script."""
 
     def __init__(self, script: dict[str, Any] | None = None, *, toml: str = "", partitions: int = 4) -> None:
-        super().__init__("127.0.0.1:1", partitions=partitions, toml=f'app.pipeline = "puppets"\n{toml}')
+        pipeline = "" if "app.pipeline" in toml else 'app.pipeline = "puppets"\n'
+        super().__init__("127.0.0.1:1", partitions=partitions, toml=pipeline + toml)
         self.run_dir = self.directory / "run"
         self.run_dir.mkdir(mode=0o700)
         self.script(script or {})

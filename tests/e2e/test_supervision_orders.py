@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -296,3 +297,33 @@ def test_usr1_opens_log_files_anew_and_usr2_ends_nothing(playing: Playing) -> No
     troupe.wait_logged("SIGUSR2 has no meaning")
     assert moved.exists()
     assert troupe.seat(board, "olap-0").state == State.SERVING
+
+
+def test_a_layout_that_gives_a_parked_worker_other_partitions_serves_those(playing: Playing) -> None:
+    troupe = playing({"olap-0": {"then": "fail 25 partition 0: too many", "times": 1}})
+    troupe.start()
+    board = troupe.board()
+    troupe.wait_state(troupe.seat(board, "olap-0"), State.PARKED)
+    answer = troupe.run("scale", "2")
+    assert answer.returncode == Exit.OK, answer.stderr
+    troupe.wait(lambda: board.olap(2).committed > 0, "olap-0 serves partition 2")
+    assert board.assignment(0).parked_ns
+
+
+def test_code_broken_on_disk_stops_nobody_who_serves_and_mended_brings_spares_back(playing: Playing) -> None:
+    troupe = playing(toml='app.pipeline = "pipeline_on_disk"')
+    pipeline = troupe.directory / "pipeline_on_disk.py"
+    pipeline.write_text("from puppets import *\n")
+    troupe.environment["PYTHONPATH"] += f":{troupe.directory}"
+    board = troupe.serving()
+    pipeline.write_text("this is not Python\n")
+    seats = [troupe.seat(board, f"olap-{index}") for index in range(2)]
+    pids = [seat.pid for seat in seats]
+    for pid in pids:  # the spare takes over from one of them
+        os.kill(pid, signal.SIGKILL)
+    troupe.wait_logged("a process without a role ended")
+    assert troupe.process is not None
+    assert troupe.process.poll() is None
+    pipeline.write_text("from puppets import *\n")
+    for seat, pid in zip(seats, pids, strict=True):
+        troupe.wait_replaced(seat, pid)
