@@ -2,8 +2,7 @@
 
 A worker that dies by a record cannot say so. What it had in hand stands on the board, and its successor is
 given that range as a *suspect*: it commits what lies before, then takes the records of the range one at a
-time, each in a transaction of its own. If one of them kills again, it was alone in hand and is known; what
-went before it is committed and is not done again.
+time. If one of them kills again, it was alone in hand and is known.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Piece(NamedTuple):
     start: int
     end: int
     alone: bool = False
-    """Whether it has a transaction of its own."""
+    """Whether it is one record of the suspect range."""
     quarantined: bool = False
     """Whether it goes to the dead letters untouched."""
 

@@ -213,21 +213,33 @@ class PartitionWork:
     def _process(self, messages: list[Message]) -> None:
         """Process a fetched batch piece by piece."""
         self._slot.enter(Stage.PROCESSING)
-        offsets = range(len(messages)) if self._suspect is None else [_offset(each) for each in messages]
-        for piece in careful.pieces(offsets, self._suspect):
-            if piece.alone:
-                # What lies before is committed first: if this one kills, it is not done again, and with each
-                # death the committed offset comes nearer to the record that does it.
+        if self._suspect is None:
+            self._transaction.begin()
+            for piece in careful.pieces(range(len(messages)), None):
+                self._process_piece(messages[piece.start : piece.end])
+        else:
+            self._process_carefully(messages, self._suspect)
+
+    def _process_carefully(self, messages: list[Message], suspect: Suspect) -> None:
+        """The same, past records of which one may kill.
+
+        What lies before them is committed first, so that it is done once whatever comes. Among them the usual
+        interval holds: it is the board that says which one was in hand, and a commit for each would take
+        seconds. A quarantined one is committed before anything behind it is touched: were the next one to
+        kill as well, a successor would have to begin before both.
+        """
+        for piece in careful.pieces([_offset(message) for message in messages], suspect):
+            if piece.alone and self._next_offset <= suspect.offset:
                 self.commit()
                 self._slot.enter(Stage.PROCESSING)
             self._transaction.begin()
             self._process_piece(messages[piece.start : piece.end], quarantined=piece.quarantined)
-            if piece.alone:
+            if piece.quarantined:
                 self.commit()
-        if self._suspect is not None and self._next_offset >= self._suspect.end:
+        if self._next_offset >= suspect.end:
             self._suspect = None
 
-    def _process_piece(self, messages: list[Message], *, quarantined: bool) -> None:
+    def _process_piece(self, messages: list[Message], *, quarantined: bool = False) -> None:
         """Process records that follow each other, with their offsets on the board: a crash cannot say which
         they were.
 

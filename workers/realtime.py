@@ -2,15 +2,18 @@
 
 It has its own group and, like the OLAP side, assigned partitions: no rebalance can hold it up. Offsets are
 committed after the sinks have flushed, so that a crash repeats events and never skips one. Records that
-cannot be decoded are counted and left to the OLAP side, which puts them into the dead letters; so are those
-that kill workers, which here are only gone past.
+cannot be decoded are counted and left to the OLAP side, which puts them into the dead letters.
+
+So are records that kill workers: this one runs the same pipeline and dies of them, too. What it had in hand
+is still on the board when its successor opens, which takes those records one at a time; a single record that
+was in hand at enough deaths is gone past.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -22,7 +25,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from supervisor.contract.board import Board, Stage, WorkerSlot
+from supervisor.contract.board import Board, RealtimePartition, Stage, WorkerSlot
 from supervisor.contract.messages import Suspect
 from supervisor.contract.settings import Settings
 from workers import client
@@ -52,12 +55,11 @@ class RealtimeWorker:
         slot: WorkerSlot,
         partitions: Sequence[int],
         sinks: Sequence[Sink],
-        suspects: Iterable[Suspect] = (),
     ) -> None:
         self._settings = settings
         self._topic = settings.topics.input.name
         self._records = {partition: board.realtime(partition) for partition in partitions}
-        self._suspects = {suspect.partition: suspect for suspect in suspects}
+        self._suspects: dict[int, Suspect] = {}
         self._slot = slot
         self._latency = slot.latency
         self._processor = Processor(pipeline)
@@ -90,7 +92,25 @@ class RealtimeWorker:
         for place in where:
             record = self._records[place.partition]
             record.position = record.committed = max(0, place.offset)
+            self._suspect(place.partition, record)
             record.in_hand = record.in_hand_end = record.position
+
+    def _suspect(self, partition: int, record: RealtimePartition) -> None:
+        """Suspect what a predecessor had in hand as it died, until more than that is committed.
+
+        A piece that killed is narrowed down: the next death inside it names one record. Any other range is a
+        new one, with which counting begins again.
+        """
+        if record.in_hand < record.in_hand_end:
+            narrowed = record.suspect <= record.in_hand and record.in_hand_end <= record.suspect_end
+            record.deaths = record.deaths + 1 if narrowed else 1
+            record.suspect, record.suspect_end = record.in_hand, record.in_hand_end
+        if record.suspect_end > record.committed:
+            alone = record.suspect_end - record.suspect == 1
+            guilty = alone and record.deaths >= self._settings.dlq.poison_deaths
+            self._suspects[partition] = Suspect(
+                partition, record.suspect, record.suspect_end, record.deaths, guilty, "", ""
+            )
 
     def step(self) -> None:
         """Wait for an event, take what has come with it, and show all of it."""
@@ -134,6 +154,10 @@ class RealtimeWorker:
             self._due = time.monotonic() + self._interval_s
         for piece, quarantined in self._pieces(messages):
             self._show_piece(piece, quarantined=quarantined)
+            if quarantined:
+                # Before anything behind it is touched: were the next one to kill as well, what is known of
+                # this one would be lost, and a successor that began before both would never get past.
+                self._commit_and_wait()
 
     def _pieces(self, messages: list[Message]) -> Iterator[tuple[list[Message], bool]]:
         """What to process at once, and whether it is a record to go past untouched. A suspect is alone, so
@@ -153,8 +177,6 @@ class RealtimeWorker:
                 if plain:
                     yield plain, False
                     plain = []
-                # How far it has come is committed soon: a successor need not be careful there again.
-                self._due = 0.0
                 yield [message], suspect.quarantine and offset == suspect.offset
         if plain:
             yield plain, False
@@ -162,6 +184,8 @@ class RealtimeWorker:
     def _show_piece(self, messages: list[Message], *, quarantined: bool) -> None:
         ends = self._take_in_hand(messages)
         if quarantined:
+            # Its dead letter comes from the OLAP side, where it kills as well.
+            _log.warning("real time: a record that killed its workers is not shown: offsets %s", ends)
             batch = Batch([], (), [], [BadRecord(0, "Poison", "")])
         else:
             batch = self._processor.process([message.value() for message in messages])
@@ -228,6 +252,15 @@ class RealtimeWorker:
         if self._flush():
             self._consumer.commit(offsets=self._take_uncommitted(), asynchronous=True)
 
+    def _commit_and_wait(self) -> None:
+        if self._uncommitted and self._flush():
+            try:
+                self._on_commit(
+                    None, self._consumer.commit(offsets=self._take_uncommitted(), asynchronous=False)
+                )
+            except KafkaException as error:
+                raise client.lookup_failed(error, "real time") from error
+
     def _take_uncommitted(self) -> list[TopicPartition]:
         offsets = [TopicPartition(self._topic, p, offset) for p, offset in self._uncommitted.items()]
         self._uncommitted.clear()
@@ -249,13 +282,7 @@ class RealtimeWorker:
 
     def drain(self) -> None:
         """Flush the sinks, commit, give everything back."""
-        if self._uncommitted and self._flush():
-            try:
-                self._on_commit(
-                    None, self._consumer.commit(offsets=self._take_uncommitted(), asynchronous=False)
-                )
-            except KafkaException as error:
-                raise client.lookup_failed(error, "real time") from error
+        self._commit_and_wait()
         self.close()
 
     def close(self) -> None:

@@ -48,7 +48,6 @@ def build(
             slot,
             serve.partitions,
             sinks.open_sinks(settings.realtime, board.path.parent),
-            serve.suspects,
         )
     # It alone needs the admin client and the topics; the others need not pay for the imports.
     from workers.probe import Probe

@@ -233,12 +233,17 @@ class OlapPartition(_Slot):
 class RealtimePartition(_Slot):
     """One partition on the real-time side, written by the real-time worker."""
 
-    SIZE = 4
+    SIZE = 8
     position = _Word(0)
     committed = _Word(1)
     in_hand = _Word(2)
     """As on the OLAP side: what is being processed, if it is below :attr:`in_hand_end`."""
     in_hand_end = _Word(3)
+    suspect = _Word(4)
+    """First offset of what a worker died with in hand; its successors take these records one at a time."""
+    suspect_end = _Word(5)
+    deaths = _Word(6)
+    """How many workers died with it in hand."""
 
 
 class TopicPartition(_Slot):

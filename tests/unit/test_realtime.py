@@ -12,7 +12,6 @@ from simulated_brokers import COMMIT_OFFSETS, FETCH_OFFSETS, SimulatedBrokers
 
 from supervisor.contract.board import Board, RealtimePartition
 from supervisor.contract.exits import WorkerExit
-from supervisor.contract.messages import Suspect
 from supervisor.contract.settings import Kafka, Realtime, Settings
 from workers import client, pipeline
 from workers.decode import Batch, Processor
@@ -62,15 +61,15 @@ class Running:
         self._board = board
         self.worker = self._worker()
 
-    def _worker(self, suspects: Sequence[Suspect] = ()) -> RealtimeWorker:
+    def _worker(self) -> RealtimeWorker:
         logins = pipeline.load("workers.logins")
-        slot = self._board.worker(0)
-        return RealtimeWorker(self.settings, logins, self._board, slot, [0], [self.sink], suspects)
+        return RealtimeWorker(self.settings, logins, self._board, self._board.worker(0), [0], [self.sink])
 
-    def suspecting(self, *suspects: Suspect) -> None:
-        """As if the worker were one that follows after deaths."""
+    def replace(self) -> None:
+        """The next worker, after this one has died: what is on the board stays."""
         self.worker.close()
-        self.worker = self._worker(suspects)
+        self.worker = self._worker()
+        self.worker.open()
 
     def step_until(self, done: Callable[[], bool]) -> None:
         for _ in range(200):
@@ -209,35 +208,73 @@ def test_while_a_sink_takes_nothing_it_is_told_once_and_the_others_are_polled(
         assert "sinks take events again" in caplog.messages
 
 
+class Death(BaseException):
+    """What would have ended the process."""
+
+
 @pytest.fixture
 def touched(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[range]:
-    """What the board says is in hand whenever records are touched."""
+    """What the board says is in hand whenever records are touched. The record at offset 1 kills."""
     seen: list[range] = []
     process = Processor.process
 
     def recorded(self: Processor, values: Any) -> Batch:
         seen.append(range(running.record.in_hand, running.record.in_hand_end))
+        if 1 in seen[-1]:
+            raise Death
         return process(self, values)
 
     monkeypatch.setattr(Processor, "process", recorded)
     return seen
 
 
-def test_what_is_in_hand_is_on_the_board_while_it_is_processed_and_not_after(
-    running: Running, touched: list[range]
-) -> None:
+def test_what_is_in_hand_is_on_the_board_while_it_is_processed_and_not_after(running: Running) -> None:
     running.worker.open()
     running.step_until(lambda: running.record.position == 3)
-    assert [offset for records in touched for offset in records] == [0, 1, 2]
     assert running.record.in_hand == running.record.in_hand_end == 3
+    assert running.record.suspect_end == 0
 
 
-def test_suspects_are_alone_in_hand_and_one_that_kills_is_not_shown(
+def test_a_record_that_kills_its_workers_is_narrowed_down_and_gone_past(
     running: Running, touched: list[range]
 ) -> None:
-    running.suspecting(Suspect(0, 1, 3, 3, True, "SIGSEGV", ""))
     running.worker.open()
-    running.step_until(lambda: running.record.position == 3)
-    assert touched == [range(1), range(2, 3)]
-    assert len(running.sink.lines) == 2
+    deaths = 0
+    while running.record.position < 3:
+        try:
+            running.step_until(lambda: running.record.position == 3)
+        except Death:
+            deaths += 1
+            assert deaths <= running.settings.dlq.poison_deaths
+            running.replace()
+    assert deaths == running.settings.dlq.poison_deaths
+    assert 1 in touched[0]
+    assert touched.count(range(1, 2)) >= 2
+    # The others are shown, at least once: 0 again after each death, since nothing was committed.
+    assert len(running.sink.lines) >= 2
     running.step_until(lambda: running.record.committed == 3)
+    touched.clear()
+    running.replace()
+    running.worker.step()
+    assert touched == []
+
+
+def test_what_kills_behind_a_record_that_was_gone_past_does_not_bring_that_one_back(
+    running: Running, touched: list[range], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.record.suspect, running.record.suspect_end, running.record.deaths = 1, 2, 3
+    running.worker.open()
+    monkeypatch.setattr(RealtimeWorker, "_commit", lambda _: None)
+    running.step_until(lambda: running.record.position == 3)
+    assert running.record.committed == 2
+    running.record.in_hand, running.record.in_hand_end = 2, 3
+    running.replace()
+    assert (running.record.suspect, running.record.suspect_end, running.record.deaths) == (2, 3, 1)
+
+
+def test_records_that_were_in_hand_at_different_deaths_do_not_add_up(running: Running) -> None:
+    record = running.record
+    for begin in range(3):
+        record.in_hand, record.in_hand_end = begin, begin + 1
+        running.replace()
+        assert (record.suspect, record.deaths) == (begin, 1)
