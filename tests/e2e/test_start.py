@@ -187,7 +187,8 @@ def test_a_pipeline_that_cannot_be_imported_ends_it_at_once_with_the_reason(inst
 
 
 def test_a_worker_that_crashes_at_every_event_is_held_back_longer_and_longer(install):
-    installation = install()
+    # An event that does it every time would be a dead letter after a few deaths.
+    installation = install(toml="dlq.poison_deaths = 100\nrestart.backoff_jitter = 0")
     installation.start("--set", "app.pipeline=crashing_logins", "--set", "realtime.enabled=false")
     board = installation.board()
     installation.wait_serving(board)
