@@ -43,6 +43,8 @@ class Judgement(Struct, frozen=True):
     """How long its seat has to wait."""
     partitions: tuple[int, ...] = ()
     """Which of its partitions are parked."""
+    parked_for: Cause = Cause.NONE
+    """Why: its cause, or that the budget is spent."""
     partition: int | None = None
     offset: int | None = None
     """What was in hand, or what the worker said it was about."""
@@ -95,7 +97,7 @@ class Deaths:
         if seat is None or not blamed(cause):
             wait = _BROKERS_PAUSE_S if verdict is Verdict.WAIT else 0.0
             parked = self._parked(seat, partition) if verdict is Verdict.PARK else ()
-            return Judgement(cause, verdict, text, wait, parked, partition, offset)
+            return Judgement(cause, verdict, text, wait, parked, cause, partition, offset)
         if counts(cause) and partition is not None and offset is not None and end is not None:
             committed = self._board.olap(partition).committed
             words = describe(cause, exit_code)
@@ -116,16 +118,15 @@ class Deaths:
         within = [own.spend(now), self._total.spend(now)]
         wait = seat.backoff.died(self._seats.progress(seat))
         if all(within):
-            return Judgement(cause, verdict, text, wait, (), partition, offset)
+            return Judgement(cause, verdict, text, wait, partition=partition, offset=offset)
         deaths = (
             f"{restart.budget} deaths" if not within[0] else f"{restart.budget_total} deaths of all workers"
         )
         text = f"{text}; more than {deaths} within {restart.window_s:g} s"
         if restart.when_spent == "stop":
-            return Judgement(cause, Verdict.GIVE_UP, text, 0.0, (), partition, offset)
-        return Judgement(
-            Cause.BUDGET, Verdict.PARK, text, 0.0, self._parked(seat, partition), partition, offset
-        )
+            return Judgement(cause, Verdict.GIVE_UP, text, partition=partition, offset=offset)
+        parked = self._parked(seat, partition)
+        return Judgement(cause, Verdict.PARK, text, 0.0, parked, Cause.BUDGET, partition, offset)
 
     def _death(
         self,

@@ -18,11 +18,9 @@ __all__ = ["KINDS", "Happening", "Journal", "Kind", "Subscriber", "iso"]
 _log = logging.getLogger("supervisor")
 
 Kind = Literal[
-    "started",
     "standby",
     "serving",
     "died",
-    "backoff",
     "hung",
     "stalled",
     "recycled",
@@ -46,10 +44,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _KEPT = 1_000
 # Kinds that are not here are news, not trouble: info.
 _LEVELS: dict[Kind, int] = {
-    "started": logging.DEBUG,
     "standby": logging.DEBUG,
     "died": logging.WARNING,
-    "backoff": logging.WARNING,
     "brokers-away": logging.WARNING,
     "hung": logging.ERROR,
     "stalled": logging.ERROR,

@@ -150,7 +150,8 @@ class Orders:
         supervisor = self._supervisor
         if not supervisor.seats.partitions:
             raise Fault("the partitions are not known yet", "try again when the brokers have answered")
-        now = len(supervisor.seats.olap)
+        # What was asked for last, which may be under way still: two signals make it two workers more.
+        now = supervisor.workers or len(supervisor.seats.olap)
         wanted = now + by if workers is None else workers
         bounded = max(1, wanted) if workers is None else wanted
         if workers is None:
@@ -163,6 +164,7 @@ class Orders:
         if bounded == now:
             talk.end(Ended(True, f"{now} OLAP workers, as before"))
             return
+        supervisor.workers = bounded
         self._operations.submit(Rescale(supervisor, [talk], bounded, supervisor.seats.partitions))
 
     def reopen_logs(self) -> None:

@@ -25,6 +25,7 @@ from supervisor.contract.board import Board, Phase
 from supervisor.contract.faults import ConfigurationFault, Fault, GaveUp
 from supervisor.contract.messages import Failed, Found, Owned, Report, Serve
 from supervisor.contract.settings import Settings
+from supervisor.control.protocol import Talk
 from supervisor.control.server import Server
 from supervisor.crew import Crew
 from supervisor.deaths import Deaths, Judgement
@@ -299,6 +300,7 @@ class Supervisor:
         if self._cgroups is not None:
             self._cgroups.kill(seat.name)  # whatever it has started and left
         seat.vacate(exit_code, found.cause, noticed, blamed=blamed(found.cause))
+        self._tell_death(seat, child.pid, exit_code, found)
         if found.verdict is Verdict.PARK and not self.stopping:
             self._park(seat, child, found)
         elif self.stopping or found.wait_s == 0 or found.verdict is Verdict.GIVE_UP:
@@ -306,20 +308,23 @@ class Supervisor:
         else:
             timer = self.loop.after(found.wait_s, lambda: self._retry(seat))
             seat.hold_back(noticed + int(found.wait_s * 1e9), timer)
-        if found.verdict in (Verdict.REPLACE, Verdict.WAIT) and found.cause is not Cause.RECYCLED:
-            self.journal.publish(
-                "died",
-                f"{seat.name} ended ({found.text}); replaced {_when(found.wait_s)}",
-                worker=seat.name,
-                partition=found.partition,
-                offset=found.offset,
-                pid=child.pid,
-                exit_code=exit_code,
-                cause=found.cause.name.lower(),
-            )
+
+    def _tell_death(self, seat: Seat, pid: int, exit_code: int, found: Judgement) -> None:
+        if found.verdict is Verdict.STOPPED or found.cause is Cause.RECYCLED:
+            return  # it was told to, and that was said
+        self.journal.publish(
+            "died",
+            f"{seat.name} ended ({found.text}); {_sequel(found)}",
+            worker=seat.name,
+            partition=found.partition,
+            offset=found.offset,
+            pid=pid,
+            exit_code=exit_code,
+            cause=found.cause.name.lower(),
+        )
 
     def _park(self, seat: Seat, child: Child, found: Judgement) -> None:
-        self.seats.park(seat, found.partitions, found.cause)
+        self.seats.park(seat, found.partitions, found.parked_for)
         if seat.partitions and seat.role == "olap":
             seat.advance(Event.DIED)  # its other partitions are served on
         else:
@@ -333,10 +338,10 @@ class Supervisor:
             "parked",
             f"{what}: {found.text}; `supervisor restart {seat.name}` lets it try again",
             worker=seat.name,
-            partition=found.partition,
+            partition=found.partitions[0] if seat.role == "olap" and found.partitions else None,
             offset=found.offset,
             pid=child.pid,
-            cause=found.cause.name.lower(),
+            cause=found.parked_for.name.lower(),
         )
 
     def _retry(self, seat: Seat) -> None:
@@ -386,8 +391,8 @@ class Supervisor:
             self._board.header.phase = Phase.RELOADING
             self._systemd.reloading()
 
-    def adopt(self, settings: Settings, generation: int) -> None:
-        """A reload has succeeded: these settings hold."""
+    def adopt(self, settings: Settings, generation: int, talks: list[Talk]) -> bool:
+        """A reload has succeeded: these settings hold. Whether another layout follows; it ends ``talks``."""
         before = self.settings.olap.workers
         self.settings, self.generation = settings, generation
         for seat in self.seats:
@@ -397,10 +402,14 @@ class Supervisor:
         self._hooks.adopt(settings.hooks)
         if settings.olap.workers != before:  # else what was asked for by `scale` stays
             self.workers = settings.olap.workers
-        if self.seats.partitions and self.seats.differing(
-            self.seats.layout(settings, self.seats.partitions, self.workers)
-        ):
-            self.operations.submit(Rescale(self, [], self.workers, self.seats.partitions))
+        if not self.seats.partitions:
+            return False
+        layout = self.seats.layout(settings, self.seats.partitions, self.workers)
+        missing = layout.keys() - {seat.name for seat in self.seats if seat.state is not State.CLOSED}
+        differs = bool(missing or self.seats.differing(layout))
+        if differs:
+            self.operations.submit(Rescale(self, talks, self.workers, self.seats.partitions))
+        return differs
 
     def _operation_ended(self) -> None:
         if self.stopping:
@@ -459,6 +468,9 @@ class Supervisor:
         self._finish_if_alone()
 
     def kill_all(self) -> None:
+        """Somebody is impatient, or the deadline is over."""
+        if self._gone:
+            self._hooks.abandon()
         for child in self.crew.each():
             _log.warning("process %d did not finish in time: killed", child.pid)
             child.kill(Intent.STOP)
@@ -486,6 +498,13 @@ class Supervisor:
 def _orderly(found: Judgement) -> bool:
     """Whether a process ended because it was told to, or because of the brokers."""
     return found.verdict in (Verdict.STOPPED, Verdict.WAIT) or found.cause is Cause.RECYCLED
+
+
+def _sequel(found: Judgement) -> str:
+    """What follows a death, in words."""
+    if found.verdict is Verdict.GIVE_UP:
+        return "not replaced"
+    return "parked" if found.verdict is Verdict.PARK else f"replaced {_when(found.wait_s)}"
 
 
 def _when(wait: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from supervisor.contract.settings import Settings
+from supervisor.control.protocol import Talk
 from supervisor.crew import Crew
 from supervisor.journal import Journal
 from supervisor.loop import Loop
@@ -41,5 +42,8 @@ class Floor(Protocol):
     def reloading(self) -> None:
         """Tell whoever looks that workers are being replaced, until the operation has ended."""
 
-    def adopt(self, settings: Settings, generation: int) -> None:
-        """From now on these settings hold, and every new process has them."""
+    def adopt(self, settings: Settings, generation: int, talks: list[Talk]) -> bool:
+        """From now on these settings hold, and every new process has them.
+
+        Whether another operation follows from them, which ends ``talks``.
+        """

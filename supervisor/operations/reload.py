@@ -185,8 +185,11 @@ class Reload(Rollout):
                 Exit.FAILED,
             )
             return
-        self._floor.adopt(self._settings, self._new)
-        self._finish(f"reload: {len(self._replaced)} workers replaced")
+        text = f"reload: {len(self._replaced)} workers replaced"
+        if self._floor.adopt(self._settings, self._new, self.talks):
+            self.say(text)
+            self.talks = []  # they wait for what follows
+        self._finish(text)
 
     def _finish(self, text: str) -> None:
         if self._floor.generation != self._new:

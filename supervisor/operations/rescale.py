@@ -18,6 +18,10 @@ from supervisor.seat import Seat
 __all__ = ["Rescale"]
 
 
+# More than that are not started before others end: each takes memory.
+_PREPARED = 8
+
+
 class Rescale(Operation):
     """See the module. ``workers`` of 0 is one per partition."""
 
@@ -29,6 +33,9 @@ class Rescale(Operation):
         self._layout: dict[str, tuple[int, ...]] = {}
         self._leaving: list[Seat] = []
         self._coming: list[Seat] = []
+        self._needed = 0
+        """Processes in standby without which nobody is taken away."""
+        self._begun = False
 
     def begin(self) -> None:
         floor = self._floor
@@ -38,6 +45,26 @@ class Rescale(Operation):
             self.fail(fault)
             return
         self._leaving = floor.seats.differing(self._layout)
+        kept = {seat.name for seat in floor.seats if seat.state is not State.CLOSED} - {
+            seat.name for seat in self._leaving
+        }
+        self._needed = min(len(self._layout.keys() - kept), _PREPARED)
+        floor.refill()
+        self._take_away_if_ready()
+
+    def wants(self) -> dict[int, int]:
+        return {self._floor.generation: self._needed} if self._needed else {}
+
+    def ready(self, child: Child) -> None:
+        self._take_away_if_ready()
+
+    def _take_away_if_ready(self) -> None:
+        """When there is somebody to follow them, have those that leave finish, all together."""
+        floor = self._floor
+        ready = sum(child.ready for child in floor.crew.free(floor.generation))
+        if self._begun or ready < self._needed:
+            return
+        self._begun, self._needed = True, 0
         for seat in self._leaving:
             seat.held = True
             if seat.name not in self._layout:
@@ -47,8 +74,12 @@ class Rescale(Operation):
         self._begin_anew_if_closed()
 
     def died(self, child: Child, seat: Seat | None, text: str, *, blamed: bool) -> None:
-        if not self._coming:
+        if self._begun and not self._coming:
             self._begin_anew_if_closed()
+        elif not self._begun and seat is None and child.intent is not Intent.STOP:
+            self._needed = 0
+            self._floor.workers = len(self._floor.seats.olap)
+            self.fail(Fault(f"a process ended before it was ready: {text}: nothing is changed"))
 
     def owned(self, seat: Seat) -> None:
         self._arrived(seat)
@@ -69,7 +100,6 @@ class Rescale(Operation):
         for seat in self._leaving:
             seat.held = False
         self._coming += floor.seats.lay_out(self._layout, floor.generation)
-        floor.workers = self._workers
         self._coming = [seat for seat in dict.fromkeys(self._coming) if seat.state is not State.PARKED]
         floor.refill()
         self._end_if_all_arrived()

@@ -382,7 +382,7 @@ def test_without_descriptors_the_server_rests_instead_of_spinning_and_then_goes_
 
 
 def test_events_begin_with_what_is_kept_and_go_on_with_what_happens(site: Site) -> None:
-    site.journal.publish("started", "before")
+    site.journal.publish("standby", "before")
     connected = site.connect(encode(Events()))
     site.turn(lambda: bool(site.server._followers))
     site.journal.publish("died", "olap-0 ended", worker="olap-0", exit_code=-9)
@@ -394,7 +394,7 @@ def test_events_begin_with_what_is_kept_and_go_on_with_what_happens(site: Site) 
 
 
 def test_events_without_following_end_with_what_is_kept(site: Site) -> None:
-    site.journal.publish("started", "before")
+    site.journal.publish("standby", "before")
     lines = site.answer(encode(Events(follow=False)))
     assert [line["reply"] for line in lines] == ["accepted", "happened", "ended"]
 
@@ -418,7 +418,7 @@ def test_a_follower_that_does_not_read_is_dropped_and_the_others_hear_everything
     reading.setblocking(False)
     received = bytearray()
     for number in range(1_000):
-        site.journal.publish("started", f"{number:>1000}")
+        site.journal.publish("standby", f"{number:>1000}")
         received += reading.recv(1 << 16)
     assert len(site.server._followers) == 1
     texts = [json.loads(line)["happening"]["text"] for line in received.splitlines()[1:]]
@@ -430,7 +430,7 @@ def test_a_follower_that_reads_late_gets_everything_in_order(site: Site) -> None
     connected = site.connect(encode(Events()))
     site.turn(lambda: bool(site.server._followers))
     for number in range(500):
-        site.journal.publish("started", f"{number:>1000}")
+        site.journal.publish("standby", f"{number:>1000}")
     received = bytearray()
     connected.setblocking(False)
 
@@ -448,7 +448,7 @@ def test_a_follower_that_reads_late_gets_everything_in_order(site: Site) -> None
 
 def test_a_long_history_is_cut_at_its_old_end_and_drops_nobody(site: Site) -> None:
     for number in range(1_000):
-        site.journal.publish("started", f"{number:>2000}")
+        site.journal.publish("standby", f"{number:>2000}")
     lines = site.answer(encode(Events(follow=False)))
     texts = [int(line["happening"]["text"]) for line in lines[1:-1]]
     assert texts[-1] == 999
@@ -545,7 +545,7 @@ def test_what_could_not_be_done_is_raised_with_its_exit_code(held: Site) -> None
 
 
 def test_events_are_followed_to_the_supervisors_end(held: Site) -> None:
-    held.journal.publish("started", "one")
+    held.journal.publish("standby", "one")
     held.loop.after(0.01, lambda: None)
 
     def close_when_followed() -> None:

@@ -180,7 +180,7 @@ def test_events_are_shown_for_people_and_hold_nothing_a_terminal_obeys(site: Sit
 
 
 def test_events_as_json_go_on_until_the_supervisor_ends(site: Site) -> None:
-    site.journal.publish("started", "before")
+    site.journal.publish("standby", "before")
     process = site.start("events", "--json")
     site.turn(lambda: bool(site.server._followers))
     site.journal.publish("died", "after", worker="olap-0", exit_code=-9)
@@ -188,21 +188,21 @@ def test_events_as_json_go_on_until_the_supervisor_ends(site: Site) -> None:
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
     lines = [json.loads(line) for line in out.splitlines()]
-    assert [(line["event"], line["text"]) for line in lines] == [("started", "before"), ("died", "after")]
+    assert [(line["event"], line["text"]) for line in lines] == [("standby", "before"), ("died", "after")]
     assert (lines[1]["worker"], lines[1]["exit_code"], lines[1]["partition"]) == ("olap-0", -9, None)
 
 
 def test_events_can_begin_at_a_time(site: Site) -> None:
     moments = iter([datetime.now(UTC) - timedelta(hours=2), datetime.now(UTC)])
     site.journal._now = lambda: next(moments)
-    site.journal.publish("started", "old")
-    site.journal.publish("started", "new")
+    site.journal.publish("standby", "old")
+    site.journal.publish("standby", "new")
     _, out, _ = site.run("events", "--no-follow", "--since", "1h")
     assert [line.split()[-1] for line in out.splitlines()] == ["new"]
 
 
 def test_events_into_a_closed_pipe_end_without_a_traceback(site: Site) -> None:
-    site.journal.publish("started", "x")
+    site.journal.publish("standby", "x")
     process = site.start("events")
     assert process.stdout is not None
     process.stdout.close()

@@ -65,7 +65,7 @@ def test_only_the_last_are_kept_and_they_can_be_asked_for_by_time() -> None:
     moments = iter(START + timedelta(seconds=second) for second in range(5))
     journal = Journal(now=lambda: next(moments), keep=3)
     for number in range(5):
-        journal.publish("started", str(number))
+        journal.publish("standby", str(number))
     assert [happening.text for happening in journal.since()] == ["2", "3", "4"]
     assert [happening.text for happening in journal.since("2026-01-02T03:04:08.678Z")] == ["3", "4"]
 
