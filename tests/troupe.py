@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,17 @@ def alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def gone(pids: Iterable[int], patience_s: float = 10.0) -> bool:
+    """Whether all of them end. The guardian does, and the tracker of multiprocessing, when they notice that
+    the supervisor has ended: a moment after it."""
+    deadline = time.monotonic() + patience_s
+    left = set(pids)
+    while left and time.monotonic() < deadline:
+        left = {pid for pid in left if alive(pid)}
+        time.sleep(0.005)
+    return not left
 
 
 def open_descriptors(pid: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from supervisor.contract.exits import Exit
 from supervisor.lifecycle import State
 from supervisor.policy import Cause
-from tests.troupe import Troupe, alive, cause
+from tests.troupe import Troupe, alive, cause, gone
 
 Playing = Callable[..., Troupe]
 
@@ -181,8 +181,7 @@ def test_a_supervisor_killed_takes_everything_with_it_and_a_new_one_starts_at_on
     troupe.process.kill()
     troupe.process.wait()
     killed = time.monotonic()
-    troupe.process = None
-    troupe.wait(lambda: not any(map(alive, below)), "everything below it is gone", 10)
+    assert gone(below)
     assert time.monotonic() - killed < 2
     troupe.serving()
     assert troupe.stop() == Exit.OK

@@ -13,7 +13,7 @@ import pytest
 from supervisor.contract.board import Board
 from supervisor.contract.exits import Exit
 from supervisor.lifecycle import State
-from tests.troupe import Troupe, alive
+from tests.troupe import Troupe, gone
 
 Playing = Callable[..., Troupe]
 
@@ -39,7 +39,7 @@ def test_workers_that_ignore_the_request_are_gone_by_one_shared_deadline(playing
     began = time.monotonic()
     assert troupe.stop() == Exit.OK
     assert time.monotonic() - began < 4 * 3  # one deadline after the other would be that
-    assert not any(map(alive, below))
+    assert gone(below)
 
 
 def test_a_second_sigterm_changes_nothing_and_sigint_hastens(playing: Playing) -> None:
@@ -76,7 +76,7 @@ def test_a_stop_while_workers_are_being_spawned_leaves_nothing(playing: Playing)
     troupe.wait(lambda: len(troupe.processes()) > 3, "some processes are there")
     below = [process.pid for process in troupe.processes()[1:]]
     assert troupe.stop() == Exit.OK
-    assert not any(map(alive, below))
+    assert gone(below)
 
 
 def test_the_stop_command_ends_when_the_last_process_is_gone(playing: Playing) -> None:
