@@ -16,6 +16,7 @@ from supervisor.contract.settings import Settings
 from workers.errors import BrokersAway, WorkerError
 
 __all__ = [
+    "changelog_consumer",
     "committed_offsets",
     "lookup_failed",
     "olap_consumer",
@@ -93,6 +94,17 @@ def olap_consumer(settings: Settings) -> Config:
         "auto.offset.reset": "error",
         # The end of the changelog is how a restoring worker knows that it has read all of it.
         "enable.partition.eof": True,
+    }
+
+
+def changelog_consumer(settings: Settings) -> Config:
+    """For the changelog alone. A broker answers the requests of one connection one after the other: behind a
+    fetch that waits at the end of a partition everything else waits, too. Who reads the changelog with the
+    consumer of the input gets the input's first records that much later."""
+    return {
+        **olap_consumer(settings),
+        # It lives for moments, and only asks for more where there is more, or an end to be told.
+        "fetch.wait.max.ms": 5,
     }
 
 

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,6 +38,7 @@ from supervisor.contract.messages import (
     encode,
 )
 from supervisor.contract.settings import Settings
+from workers import fingerprint, threads
 from workers.errors import WorkerError
 
 __all__ = ["WorkerRole", "run"]
@@ -146,13 +148,19 @@ def _live(
 
         pipeline = roles.load_pipeline(settings)
         slot.enter(Stage.STANDBY)
-        _tell(connection, Standby())
-        serve = _await_role(connection, slot, stopping)
+        _tell(connection, Standby(fingerprint.of_code()))
+        # From here on everything is done while nobody waits, or would have to be done later.
+        _settle()
+        warmth = roles.Warmth(settings)
+        serve = _await_role(connection, slot, stopping, lambda: warmth.ready)
         if serve is None:
             return WorkerExit.OK
+        slot.served_ns = time.monotonic_ns()
         _take_place(serve, settings, slot)
+        warm = warmth.take()
+        slot.warm = warm is not None
         role = roles.build(
-            serve, settings, pipeline, Board.open(Path(board_path)), slot, partial(_tell, connection)
+            serve, settings, pipeline, Board.open(Path(board_path)), slot, partial(_tell, connection), warm
         )
         _fill(role, serve, connection, slot, stopping)
     except _Orphaned:
@@ -165,10 +173,13 @@ def _live(
     return WorkerExit.OK
 
 
-def _await_role(connection: Connection, slot: WorkerSlot, stopping: _Stopping) -> Serve | None:
+def _await_role(
+    connection: Connection, slot: WorkerSlot, stopping: _Stopping, warm: Callable[[], bool]
+) -> Serve | None:
     """Wait for a role; ``None`` if there will be none."""
     while not stopping.asked:
         slot.enter(Stage.STANDBY)
+        slot.warm = warm()
         command = _next_command(connection, 0.5)
         if command is not None:
             return command if isinstance(command, Serve) else None
@@ -198,7 +209,7 @@ def _tell(connection: Connection, report: Report) -> None:
 
 
 def _take_place(serve: Serve, settings: Settings, slot: WorkerSlot) -> None:
-    """Name, CPUs and priority of the role. Threads inherit them, so this comes before any Kafka client."""
+    """Name, CPUs and priority of the role."""
     name = f"{serve.role}-{serve.index}" if serve.role != "probe" else "probe"
     logs.rename(name)
     from setproctitle import setproctitle
@@ -207,11 +218,14 @@ def _take_place(serve: Serve, settings: Settings, slot: WorkerSlot) -> None:
     slot.role = Role[serve.role.upper()]
     slot.index = serve.index
     slot.partitions = len(serve.partitions)
-    if serve.cpus:
-        os.sched_setaffinity(0, serve.cpus)
-    # Only ever nicer: a supervisor that was itself started with nice(1) may not take that back.
-    if serve.nice > os.getpriority(os.PRIO_PROCESS, 0):
-        os.setpriority(os.PRIO_PROCESS, 0, serve.nice)
+    # Every thread: those of the clients that are connected already are there.
+    threads.confine(serve.cpus, serve.nice)
+
+
+def _settle() -> None:
+    """What a role needs and any role can have."""
+    import setproctitle  # noqa: F401
+
     # What is imported by now stays for good: the collector need never look at it again.
     gc.collect()
     gc.freeze()

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message
 
 from supervisor.contract.board import Board, OlapPartition, Stage, WorkerSlot
 from supervisor.contract.exits import WorkerExit
@@ -24,16 +24,18 @@ from workers.decode import BadRecord, Batch, Processor
 from workers.errors import DlqLimitReached, WorkerError
 from workers.limits import DlqLimit
 from workers.pipeline import Pipeline
+from workers.takeover import Takeover, together
 from workers.transaction import Transaction
+from workers.warmth import WarmClients, close_beside
 from workers.windows import WindowedCounts
 
 __all__ = ["OlapWorker", "PartitionWork"]
 
 _log = logging.getLogger("olap")
-_LOOKUP_TIMEOUT_S = 15.0
 _DEAF_S = 0.2
 _EAGER_S = 1.0
 _EAGER_WAIT_S = 0.02
+_OPENED_TOGETHER = 8
 _TEXT_LIMIT = 200
 _UNKNOWN = -1
 
@@ -61,6 +63,7 @@ class PartitionWork:
         slot: WorkerSlot,
         record: OlapPartition,
         suspect: Suspect | None = None,
+        warm: WarmClients | None = None,
     ) -> None:
         self.partition = partition
         self._settings = settings
@@ -75,8 +78,11 @@ class PartitionWork:
         self._limit = DlqLimit(
             settings.dlq, run=record.bad_run, seen=record.window_events, bad=record.window_bad
         )
-        # The consumer connects in the background while the transactional id is taken over.
-        self.consumer = Consumer(client.olap_consumer(settings))
+        # Whatever is not connected yet connects in the background while the transactional id is taken over.
+        self.consumer, self._changelog = warm or (
+            Consumer(client.olap_consumer(settings)),
+            Consumer(client.changelog_consumer(settings)),
+        )
         self._transaction = Transaction(client.olap_producer(settings, partition), partition)
         self._tally = _Tally()
         self._next_offset = _UNKNOWN
@@ -88,44 +94,23 @@ class PartitionWork:
         return self._record.committed if self._record.owned_ns else None
 
     def open(self) -> None:
-        """Take the partition over: fence, restore the state, find the offset, begin to fetch.
-
-        The order is what makes it exact. After fencing no transaction of a former owner can end any more, so
-        that the committed offset and the changelog stand still and belong to each other.
-        """
-        topic = self._topics.input.name
-        where = TopicPartition(topic, self.partition)
+        """Take the partition over (``workers/takeover.py``) and begin to fetch."""
         self._slot.enter(Stage.FENCING)
-        self._transaction.open()
-        self._slot.enter(Stage.RESTORING)
-        try:
-            # Fills the metadata that assign() needs; without it the first fetch waits a second for a refresh.
-            self.consumer.list_topics(topic, timeout=_LOOKUP_TIMEOUT_S)
-            committed = client.committed_offsets(self.consumer, [where], _LOOKUP_TIMEOUT_S)
-            low, high = self.consumer.get_watermark_offsets(where, _LOOKUP_TIMEOUT_S, cached=False)
-            restored = state.restore(
-                self.consumer,
-                self._topics.changelog.name,
-                self.partition,
-                self._dimensions,
-                self._counts,
-                lambda: self._slot.enter(Stage.RESTORING),
-            )
-        except KafkaException as error:
-            raise client.lookup_failed(error, f"partition {self.partition}") from error
-        begin, lost = state.start_offset(
-            partition=self.partition,
-            committed=committed[self.partition],
-            state=restored,
-            low=low,
-            high=high,
-            counting=bool(self._dimensions),
-            olap=self._settings.olap,
+        takeover = Takeover(
+            self._settings,
+            self.partition,
+            self.consumer,
+            self._changelog,
+            lambda: self._slot.enter(Stage.RESTORING),
         )
+        together(self._transaction.open, lambda: takeover.prepare(self.committed_by_us()))
+        self._record.fenced_ns = time.monotonic_ns()
+        self._slot.enter(Stage.RESTORING)
+        begin, lost = takeover.finish(self._dimensions, self._counts)
+        close_beside(self._changelog)
         self._next_offset = begin
-        self.consumer.assign([TopicPartition(topic, self.partition, begin)])
-        # Whoever waits for this partition has waited through a start or a restart already: for its first
-        # moments it commits what there is and does not wait for more.
+        # Whoever waits for this partition has waited through a start or a restart already: its first records
+        # are committed at once, and no others are waited for.
         self._eager_until = time.monotonic() + _EAGER_S
         self._publish_ownership(begin, lost)
 
@@ -161,13 +146,17 @@ class PartitionWork:
             # consume() waits until it has a full batch or its time is over, so an event may already have
             # waited for wait_s when it is returned: the interval counts from here, not from its arrival.
             patience = wait_s if 0 < wait_s <= self._interval_s <= _DEAF_S else self._interval_s
-            self._due = time.monotonic() + (wait_s if eager else patience)
+            self._due = time.monotonic() + (0.0 if eager else patience)
         most = careful.batch_size(self._suspect, self._next_offset, self._settings.olap.batch_events)
-        messages = self.consumer.consume(most, self._wait(wait_s))
+        messages = (
+            self._consume_first(most, wait_s) if eager else self.consumer.consume(most, self._wait(wait_s))
+        )
         # What librdkafka reports stands among the records. It is judged behind them: the end of the partition
         # is reached when they are processed, not before.
         records = [message for message in messages if message.error() is None]
         if records:
+            if eager and not self._record.fetched_ns > self._record.owned_ns:
+                self._record.fetched_ns = time.monotonic_ns()
             self._process(records)
         if len(records) < len(messages):
             self._judge([message for message in messages if message.error() is not None])
@@ -176,6 +165,11 @@ class PartitionWork:
         ):
             self.commit()
         return bool(records)
+
+    def _consume_first(self, most: int, wait_s: float) -> list[Message]:
+        """The first record as soon as it comes, and what has come with it."""
+        first = self.consumer.consume(1, self._wait(wait_s))
+        return [*first, *self.consumer.consume(most - 1, 0)] if first and most > 1 else first
 
     def _wait(self, wait_s: float) -> float:
         if not self._transaction.begun:
@@ -351,6 +345,8 @@ class PartitionWork:
 
     def _publish_commit(self) -> None:
         record, tally = self._record, self._tally
+        if tally.events:
+            self._eager_until = 0.0
         record.committed = self._next_offset
         record.transactions += 1
         record.events += tally.events
@@ -402,16 +398,24 @@ class OlapWorker:
         *,
         contested: bool = False,
         suspects: Iterable[Suspect] = (),
+        warm: WarmClients | None = None,
     ) -> None:
         self._contested = contested
         suspected = {suspect.partition: suspect for suspect in suspects}
         self._slot = slot
         self._topic = settings.topics.input.name
+        # The first one gets the clients that are connected; the others connect at the same time as it works.
         self._work = [
             PartitionWork(
-                settings, pipeline, partition, slot, board.olap(partition), suspected.get(partition)
+                settings,
+                pipeline,
+                partition,
+                slot,
+                board.olap(partition),
+                suspected.get(partition),
+                warm if place == 0 else None,
             )
-            for partition in partitions
+            for place, partition in enumerate(partitions)
         ]
         # With nothing to do, a turn waits for this long; its partitions share a commit interval.
         # Never for long, whatever the interval: it would not hear that it is to stop.
@@ -423,9 +427,26 @@ class OlapWorker:
             self._slot.enter(Stage.FENCING)
             ours = {work.partition: work.committed_by_us() for work in self._work}
             contest.look(self._work[0].consumer, self._topic, ours)
-        for work in self._work:
-            with work.at_work():
-                work.open()
+        for start in range(0, len(self._work), _OPENED_TOGETHER):
+            self._open_together(self._work[start : start + _OPENED_TOGETHER])
+
+    def _open_together(self, some: list[PartitionWork]) -> None:
+        """Each waits for the brokers most of the time. The board names one of them meanwhile, and the one
+        that fails if one does."""
+
+        def opening(work: PartitionWork) -> Callable[[], None]:
+            def act() -> None:
+                with work.at_work():
+                    work.open()
+
+            return act
+
+        try:
+            together(*map(opening, some))
+        except WorkerError as error:
+            if error.partition is not None:
+                self._slot.partition = error.partition + 1
+            raise
 
     def step(self) -> None:
         """One turn of every partition. While one of them has work, none waits for the others."""

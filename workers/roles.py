@@ -13,8 +13,9 @@ from workers.main import WorkerRole
 from workers.olap import OlapWorker
 from workers.pipeline import Pipeline
 from workers.realtime import RealtimeWorker
+from workers.warmth import WarmClients, Warmth, close_beside
 
-__all__ = ["build", "load_pipeline"]
+__all__ = ["Warmth", "build", "load_pipeline"]
 
 
 def load_pipeline(settings: Settings) -> Pipeline:
@@ -28,6 +29,7 @@ def build(
     board: Board,
     slot: WorkerSlot,
     tell: Callable[[Report], None],
+    warm: WarmClients | None = None,
 ) -> WorkerRole:
     """The object that fills the role of ``serve``; nothing has been opened yet."""
     if serve.role == "olap":
@@ -39,7 +41,10 @@ def build(
             serve.partitions,
             contested=serve.contested,
             suspects=serve.suspects,
+            warm=warm,
         )
+    if warm is not None:
+        close_beside(*warm)
     if serve.role == "realtime":
         return RealtimeWorker(
             settings,

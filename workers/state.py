@@ -18,7 +18,7 @@ brokers drop a week after the last commit (``offsets.retention.minutes``), and s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -29,7 +29,7 @@ from workers import client
 from workers.errors import BrokersAway, StateMismatch
 from workers.windows import Dimensions, Window, WindowedCounts
 
-__all__ = ["OFFSET_KEY", "count_key", "encode_count", "encode_offset", "restore", "start_offset"]
+__all__ = ["OFFSET_KEY", "Changelog", "count_key", "encode_count", "encode_offset", "restore", "start_offset"]
 
 OFFSET_KEY = b"offset"
 _LOOKUP_TIMEOUT_S = 10.0
@@ -75,13 +75,77 @@ def restore(
 ) -> int | None:
     """Read the partition's changelog into ``counts``; returns the input offset it belongs to, if any.
 
-    ``beat`` is called all the while: a large changelog takes its time, and that is no hang.
-
-    Everything up to the last stable offset is read. The caller has fenced the former owner, so that nothing
-    is added meanwhile. Raises :class:`BrokersAway` if the brokers stop answering for a minute, and
-    :class:`StateMismatch` if what stands there is not our state.
+    The caller has fenced the former owner, so that nothing is added meanwhile. Raises as :class:`Changelog`
+    does.
     """
-    latest = dict(_records(consumer, topic, partition, beat))
+    changelog = Changelog(consumer, topic, partition, beat)
+    changelog.read_on()
+    return changelog.restore(dimensions, counts)
+
+
+class Changelog:
+    """One partition of the changelog, read to its end: once before the former owner is fenced, which may take
+    a while if there is much, and once more behind that for what it had still committed.
+
+    ``beat`` is called all the while: a large changelog takes its time, and that is no hang.
+    """
+
+    def __init__(
+        self, consumer: Consumer, topic: str, partition: int, beat: Callable[[], None] = lambda: None
+    ) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._partition = partition
+        self._beat = beat
+        self._latest: dict[bytes, bytes | None] = {}
+        self._position: int | None = None
+
+    def read_on(self) -> None:
+        """Read everything up to the last stable offset as it is now.
+
+        Raises :class:`BrokersAway` if the brokers stop answering for a minute.
+        """
+        low, high = _watermarks(self._consumer, self._topic, self._partition)
+        if self._position is None:
+            if low == high:
+                return
+            self._consumer.assign([TopicPartition(self._topic, self._partition, low)])
+            self._position = low
+        heard = time.monotonic()
+        while self._position < high:
+            self._beat()
+            for message in self._consumer.consume(10_000, _STEP_S):
+                error = message.error()
+                if error is None:
+                    heard = time.monotonic()
+                    key = message.key()
+                    if key is not None:
+                        self._latest[key] = message.value()
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    # A follower's end may be behind the leader's, which is what counts; then it comes again.
+                    self._position = message.offset() or 0
+                elif not client.passes(error):
+                    raise KafkaException(error)
+            if time.monotonic() - heard > _PATIENCE_S:
+                raise BrokersAway(
+                    f"partition {self._partition}: the changelog {self._topic} could not be read for a minute"
+                )
+
+    def restore(self, dimensions: Sequence[str], counts: WindowedCounts) -> int | None:
+        """Put what was read into ``counts``; returns the input offset it belongs to, if any.
+
+        Raises :class:`StateMismatch` if what stands there is not our state.
+        """
+        return _restore(self._latest, self._topic, self._partition, dimensions, counts)
+
+
+def _restore(
+    latest: dict[bytes, bytes | None],
+    topic: str,
+    partition: int,
+    dimensions: Sequence[str],
+    counts: WindowedCounts,
+) -> int | None:
     value = latest.pop(OFFSET_KEY, None)
     if value is None and not latest:
         return None
@@ -109,34 +173,6 @@ def restore(
 
 def _listed(dimensions: Sequence[str]) -> str:
     return ", ".join(dimensions) or "nothing"
-
-
-def _records(
-    consumer: Consumer, topic: str, partition: int, beat: Callable[[], None]
-) -> Iterator[tuple[bytes, bytes | None]]:
-    """All records of the changelog partition from its beginning to its end as it is now."""
-    low, high = _watermarks(consumer, topic, partition)
-    if low == high:
-        return
-    consumer.assign([TopicPartition(topic, partition, low)])
-    heard = time.monotonic()
-    while True:
-        beat()
-        for message in consumer.consume(10_000, _STEP_S):
-            error = message.error()
-            if error is None:
-                heard = time.monotonic()
-                key = message.key()
-                if key is not None:
-                    yield key, message.value()
-            elif error.code() == KafkaError._PARTITION_EOF:
-                # A follower's end may be behind the leader's, which is what counts; then it comes again.
-                if (message.offset() or 0) >= high:
-                    return
-            elif not client.passes(error):
-                raise KafkaException(error)
-        if time.monotonic() - heard > _PATIENCE_S:
-            raise BrokersAway(f"partition {partition}: the changelog {topic} could not be read for a minute")
 
 
 def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:

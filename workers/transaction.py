@@ -12,6 +12,7 @@ The rules of exactly once:
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -24,6 +25,8 @@ __all__ = ["TooLarge", "Transaction"]
 
 _OPEN_TIMEOUT_S = 30.0
 _COMMIT_TIMEOUT_S = 30.0
+_FIRST_LOOK_S = 0.01
+_LONGEST_LOOK_S = 0.5
 
 Headers = list[tuple[str, str | bytes | None]]
 
@@ -51,9 +54,31 @@ class Transaction:
             # Only to be connected: without a connection the first look for the coordinator finds nobody to
             # ask, and the next one comes half a second later.
             self._producer.list_topics("", timeout=_OPEN_TIMEOUT_S)
-            self._producer.init_transactions(_OPEN_TIMEOUT_S)
+            self._take_over()
         except KafkaException as error:
             raise self._verdict(error, "cannot take over the transactional id") from error
+
+    def _take_over(self) -> None:
+        """init_transactions(), asked again and again in short steps.
+
+        The first answer to the successor of a killed worker is CONCURRENT_TRANSACTIONS: the coordinator
+        aborts what that one left open, a matter of milliseconds. librdkafka then waits half a second before
+        it asks again, but asks at once when the call is repeated. It never has two of these requests under
+        way (idemp_state WAIT_PID), so that none can come late and fence the producer that it was sent by, as
+        could happen with a new producer for each try. The steps grow until they are librdkafka's own.
+        """
+        deadline = time.monotonic() + _OPEN_TIMEOUT_S
+        step = _FIRST_LOOK_S
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                self._producer.init_transactions(max(0.001, min(step, left)))
+            except KafkaException as error:
+                if left <= step or not client.passes(error.args[0]):
+                    raise
+                step = min(_LONGEST_LOOK_S, step * 1.3)
+            else:
+                return
 
     def begin(self) -> None:
         """Begin, unless begun already."""

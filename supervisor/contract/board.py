@@ -181,6 +181,10 @@ class WorkerSlot(_Slot):
     partitions = _Word(10)
     partition = _Word(11)
     """Partition + 1 that it is working on; zero while it is on none."""
+    served_ns = _Word(12)
+    """When it had heard of its role; zero before."""
+    warm = _Word(13)
+    """Whether it has clients that are connected ahead of its role, or had them when it got one."""
 
     def enter(self, stage: Stage) -> None:
         """Note that the work has come to ``stage``, now: to get there is a heartbeat."""
@@ -228,6 +232,10 @@ class OlapPartition(_Slot):
     """Events in the window of dlq.max_ratio."""
     window_bad = _Word(17)
     """Dead letters among them."""
+    fenced_ns = _Word(18)
+    """When its owner had ended what the former owner left open."""
+    fetched_ns = _Word(19)
+    """When its owner had the first records in hand."""
 
 
 class RealtimePartition(_Slot):

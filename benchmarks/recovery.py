@@ -1,0 +1,262 @@
+"""How long a partition is without output after its worker got SIGKILL, under 400 events a second.
+
+    python benchmarks/recovery.py --kills 50
+    python benchmarks/recovery.py --kills 20 --no-spare
+
+It starts three brokers of its own, or uses those of ``--bootstrap-servers``. A read_committed reader in a
+thread notes when each output becomes visible; the gap ends with the first output of the replacement. At the
+end every topic is read back: nothing may be lost or duplicated. Exits with 1 if it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from confluent_kafka import Consumer, TopicPartition
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from installation import Installation
+
+from supervisor.cluster import Cluster
+from supervisor.contract.board import Board, Role, Seat, Stage
+from supervisor.demo.audit import Audit, audit
+
+_PARTITIONS = 4
+_SLOTS = 40
+_MS = 1e6
+_PATIENCE_S = 60.0
+
+# What happens between the kill and the output, in order; each step is the time since the one before.
+_STEPS = (
+    ("noticed", "the supervisor is told by the kernel, and has collected the dead process"),
+    ("refilled", "it has given the seat to another process"),
+    ("served", "first instruction of the replacement"),
+    ("fenced", "the dead worker's transaction is aborted; beside it, look-ups and the changelog"),
+    ("owned", "committed offset, end of the changelog"),
+    ("fetched", "the first records are in hand"),
+    ("visible", "processed, offsets sent, committed, fetched by the reader"),
+)
+
+
+class Reader(threading.Thread):
+    """Notes when it was shown each partition's outputs."""
+
+    def __init__(self, installation: Installation) -> None:
+        super().__init__(daemon=True)
+        self.moments: dict[int, list[int]] = {partition: [] for partition in range(_PARTITIONS)}
+        self.done = threading.Event()
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": installation.settings.kafka.bootstrap_servers,
+                "group.id": f"{installation.name}-reader",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 20,
+            }
+        )
+        topic = installation.settings.topics.output.name
+        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in range(_PARTITIONS)])
+
+    def run(self) -> None:
+        while not self.done.is_set():
+            message = self._consumer.poll(0.1)
+            if message is not None and message.error() is None:
+                self.moments[message.partition()].append(time.monotonic_ns())
+        self._consumer.close()
+
+    def first_after(self, partition: int, moment: int) -> int | None:
+        for seen in reversed(self.moments[partition]):
+            if seen <= moment:
+                break
+            found = seen
+        else:
+            return None
+        return found if self.moments[partition][-1] > moment else None
+
+
+@click.command()
+@click.option("--kills", default=50, show_default=True)
+@click.option("--rate", default=400, show_default=True, help="Events a second, over four partitions.")
+@click.option("--no-spare", is_flag=True, help="Without a process kept ready.")
+@click.option("--bootstrap-servers", default="", help="Brokers to use instead of three of its own.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def main(kills: int, rate: int, no_spare: bool, bootstrap_servers: str, as_json: bool) -> None:
+    with _brokers(bootstrap_servers) as servers:
+        result = _measure(servers, kills, rate, spares=0 if no_spare else 1)
+    print(json.dumps(result, indent=2) if as_json else _text(result))
+    sys.exit(0 if result["lost"] == result["duplicated"] == result["other_findings"] == 0 else 1)
+
+
+@contextlib.contextmanager
+def _brokers(servers: str) -> Iterator[str]:
+    if servers:
+        yield servers
+        return
+    with Cluster.start(brokers=3) as cluster:
+        yield cluster.bootstrap_servers
+
+
+def _measure(servers: str, kills: int, rate: int, spares: int) -> dict:
+    toml = f"restart.budget = 100000\nrestart.budget_total = 100000\nruntime.spares = {spares}"
+    installation = Installation(servers, partitions=_PARTITIONS, toml=toml)
+    load = None
+    try:
+        installation.create_topics()
+        installation.start()
+        board = installation.board()
+        installation.wait_serving(board)
+        reader = Reader(installation)
+        reader.start()
+        load = _load(installation, servers, rate)
+        loads = [os.getloadavg()[0]]
+        gaps = []
+        for number in range(kills):
+            gaps.append(_kill(installation, board, reader, number % _PARTITIONS, spares))
+            loads.append(os.getloadavg()[0])
+            print(
+                f"kill {number + 1}/{kills}: {gaps[-1]['visible']:.0f} ms, load {loads[-1]:.1f}",
+                file=sys.stderr,
+                flush=True,
+            )
+        load.send_signal(signal.SIGINT)
+        load.wait()
+        installation.wait_committed(board)
+        reader.done.set()
+        reader.join()
+        installation.stop()
+        found = audit(installation.settings, _PARTITIONS)
+        return _result(gaps, found, spares, loads)
+    finally:
+        if load is not None and load.poll() is None:
+            load.kill()
+            load.wait()
+        if installation.process is not None and installation.process.poll() is None:
+            installation.stop()
+        installation.close()
+
+
+def _load(installation: Installation, servers: str, rate: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "supervisor", "generate", "--rate", str(rate)),
+            *("--topic", installation.settings.topics.input.name, "--bootstrap-servers", servers),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _kill(
+    installation: Installation, board: Board, reader: Reader, index: int, spares: int
+) -> dict[str, float]:
+    """Kill one worker amid its work; milliseconds from the kill to each step."""
+    record = board.olap(index)
+    goal = record.transactions + 5
+    installation.wait(lambda: record.transactions >= goal, "work goes on")
+    if spares:
+        installation.wait(
+            lambda: any(_is_warm_spare(board, slot) for slot in range(_SLOTS)), "a spare is warm"
+        )
+    seat = _seat(board, index)
+    killed = time.monotonic_ns()
+    os.kill(seat.pid, signal.SIGKILL)
+    installation.wait(lambda: killed < seat.noticed_ns and killed < record.owned_ns, "the partition is owned")
+    owned = record.owned_ns
+    installation.wait(lambda: reader.first_after(index, owned) is not None, "output is visible")
+    worker = board.worker(seat.worker - 1)
+    moments = {
+        "noticed": seat.noticed_ns,
+        "refilled": seat.refilled_ns,
+        "served": worker.served_ns,
+        "fenced": record.fenced_ns,
+        "owned": owned,
+        "fetched": record.fetched_ns,
+        "visible": reader.first_after(index, owned),
+    }
+    return {name: (moment - killed) / _MS for name, moment in moments.items()}
+
+
+def _is_warm_spare(board: Board, slot: int) -> bool:
+    worker = board.worker(slot)
+    return worker.role == Role.SPARE and worker.stage == Stage.STANDBY and bool(worker.warm)
+
+
+def _seat(board: Board, index: int) -> Seat:
+    seats = map(board.seat, range(board.header.seats))
+    return next(seat for seat in seats if (seat.role, seat.index) == (Role.OLAP, index))
+
+
+def _result(gaps: list[dict[str, float]], found: Audit, spares: int, loads: list[float]) -> dict:
+    steps = {}
+    for name, what in _STEPS:
+        median = statistics.median(gap[name] for gap in gaps)
+        between = [gap[name] - _previous(gap, name) for gap in gaps]
+        steps[name] = {"after_ms": median, "took_ms": statistics.median(between), "what": what}
+    return {
+        "machine": f"{platform.system()} {platform.release()}, {os.cpu_count()} CPUs, "
+        f"Python {platform.python_version()}",
+        "load": [min(loads), max(loads)],
+        "spares": spares,
+        "kills": len(gaps),
+        "visible_ms": _summary([gap["visible"] for gap in gaps]),
+        "served_ms": _summary([gap["served"] for gap in gaps]),
+        "steps": steps,
+        "events": found.events_in,
+        "lost": found.lost.total,
+        "duplicated": found.duplicated.total,
+        "other_findings": 0 if found.clean else 1,
+    }
+
+
+def _previous(gap: dict[str, float], name: str) -> float:
+    names = [step for step, _ in _STEPS]
+    place = names.index(name)
+    return gap[names[place - 1]] if place else 0.0
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {
+        "median": statistics.median(ordered),
+        "p95": ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))],
+        "worst": ordered[-1],
+        "best": ordered[0],
+    }
+
+
+def _text(result: dict) -> str:
+    lines = [
+        f"{result['machine']}, load {result['load'][0]:.1f} to {result['load'][1]:.1f}",
+        f"{result['kills']} kills, {'with a spare' if result['spares'] else 'without a spare'}",
+    ]
+    for name, title in (("served_ms", "first instruction"), ("visible_ms", "next output visible")):
+        found = result[name]
+        lines.append(
+            f"SIGKILL to {title}, ms: median {found['median']:.1f}, p95 {found['p95']:.1f}, "
+            f"worst {found['worst']:.1f}, best {found['best']:.1f}"
+        )
+    lines.append("where the time goes, medians in ms:")
+    for name, step in result["steps"].items():
+        lines.append(f"  {name:<9} {step['took_ms']:8.1f}  (at {step['after_ms']:6.1f})  {step['what']}")
+    lines.append(
+        f"{result['events']} events, {result['lost']} lost, {result['duplicated']} duplicated"
+        + (", and other findings" if result["other_findings"] else "")
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
