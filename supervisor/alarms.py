@@ -86,7 +86,6 @@ class Alarms:
         )
 
     def _quarantined(self, seat: Seat, partition: int, offset: int, cause: str) -> None:
-        self._board.assignment(partition).quarantined += 1
         self._floor.journal.publish(
             "quarantined",
             f"partition {partition}: the record at offset {offset} killed its workers ({cause}) "

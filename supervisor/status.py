@@ -249,7 +249,7 @@ def _partition(board: Board, number: int, now: int) -> Partition:
         transactions=record.transactions,
         committed_age_s=_age(record.committed_ns, now),
         deaths=assigned.deaths,
-        quarantined=assigned.quarantined,
+        quarantined=record.quarantined,
         unowned_s=assigned.unowned_ns / _NS,
     )
 

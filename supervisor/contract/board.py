@@ -277,8 +277,6 @@ class Assignment(_Slot):
     """Deaths of its workers, since the supervisor started."""
     unowned_ns = _Word(4)
     """How long nobody owned it, in all, after it was first owned."""
-    quarantined = _Word(5)
-    """Records that killed their workers and went to the dead letters."""
 
 
 class Board:
