@@ -92,10 +92,13 @@ class Reader(threading.Thread):
 @click.option("--rate", default=400, show_default=True, help="Events a second, over four partitions.")
 @click.option("--no-spare", is_flag=True, help="Without a process kept ready.")
 @click.option("--bootstrap-servers", default="", help="Brokers to use instead of three of its own.")
+@click.option("--set", "keys", multiple=True, metavar="KEY=VALUE", help="Any key of the configuration.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def main(kills: int, rate: int, no_spare: bool, bootstrap_servers: str, as_json: bool) -> None:
+def main(
+    kills: int, rate: int, no_spare: bool, bootstrap_servers: str, keys: tuple[str, ...], as_json: bool
+) -> None:
     with _brokers(bootstrap_servers) as servers:
-        result = _measure(servers, kills, rate, spares=0 if no_spare else 1)
+        result = _measure(servers, kills, rate, keys, spares=0 if no_spare else 1)
     print(json.dumps(result, indent=2) if as_json else _text(result))
     sys.exit(0 if result["lost"] == result["duplicated"] == result["other_findings"] == 0 else 1)
 
@@ -109,13 +112,13 @@ def _brokers(servers: str) -> Iterator[str]:
         yield cluster.bootstrap_servers
 
 
-def _measure(servers: str, kills: int, rate: int, spares: int) -> dict:
+def _measure(servers: str, kills: int, rate: int, keys: tuple[str, ...], spares: int) -> dict:
     toml = f"restart.budget = 100000\nrestart.budget_total = 100000\nruntime.spares = {spares}"
     installation = Installation(servers, partitions=_PARTITIONS, toml=toml)
     load = None
     try:
         installation.create_topics()
-        installation.start()
+        installation.start(*(word for key in keys for word in ("--set", key)))
         board = installation.board()
         installation.wait_serving(board)
         reader = Reader(installation)

@@ -237,6 +237,11 @@ def _fill(
     role: WorkerRole, serve: Serve, connection: Connection, slot: WorkerSlot, stopping: _Stopping
 ) -> None:
     role.open()
+    if serve.partitions and serve.role == "olap":
+        # What has piled up is committed before anybody is told. As soon as all seats are owned the supervisor
+        # starts the next spare, whose imports would take the CPU from it: on two cores that made the gap in
+        # the output twice as long.
+        role.step()
     slot.ready_ns = slot.heartbeat_ns = time.monotonic_ns()
     _tell(connection, Owned(serve.partitions))
     if serve.partitions:
