@@ -80,7 +80,7 @@ class CgroupTree:
         self._sweep()
         leaf = self._base / f"{name}.{pid}"
         try:
-            leaf.mkdir(exist_ok=True)
+            _make(leaf)
             self._leaves[name] = leaf
             if "memory" in self._controllers and self._memory_max:
                 _write(leaf / "memory.max", self._memory_max)
@@ -173,7 +173,7 @@ def _take(base: Path, limits: Limits) -> CgroupTree:
     for left in base.iterdir():
         if _LEAF.fullmatch(left.name):
             _removed(left)  # of a supervisor that was killed
-    (base / _OURSELVES).mkdir(exist_ok=True)
+    _make(base / _OURSELVES)
     try:
         # In this order: a cgroup with processes in it cannot give controllers to those below (cgroups(7)).
         for pid in _members(base):  # ourselves, and who helps us
@@ -247,6 +247,10 @@ def _kill(leaf: Path) -> None:
                 os.kill(pid, signal.SIGKILL)
     except OSError as error:
         _log.info("cannot kill what is in %s: %s", leaf, error.strerror)
+
+
+def _make(leaf: Path) -> None:
+    leaf.mkdir(exist_ok=True)
 
 
 def _write(path: Path, value: object) -> None:
