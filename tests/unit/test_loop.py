@@ -250,3 +250,35 @@ def test_an_exception_in_a_callback_is_not_swallowed(loop: Loop) -> None:
     loop.after(0.0, fail)
     with pytest.raises(ZeroDivisionError):
         loop.run()
+
+
+@pytest.mark.parametrize("jump_s", [-3600.0, 3600.0], ids=["set back", "set forward"])
+def test_a_clock_that_is_set_by_an_hour_changes_no_timer(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    """As somebody, or NTP, sets it while timers run: supervisord has had to guard against that."""
+    wall, wall_ns, clock_gettime = time.time, time.time_ns, time.clock_gettime
+    called: list[str] = []
+
+    def jump() -> None:
+        monkeypatch.setattr(time, "time", lambda: wall() + jump_s)
+        monkeypatch.setattr(time, "time_ns", lambda: wall_ns() + int(jump_s * 1e9))
+        monkeypatch.setattr(
+            time,
+            "clock_gettime",
+            lambda clock: clock_gettime(clock) + jump_s * (clock == time.CLOCK_REALTIME),
+        )
+        called.append("jump")
+        loop.after(0.05, finish)
+
+    def finish() -> None:
+        called.append("set after it")
+        loop.stop()
+
+    began = time.monotonic()
+    loop.after(0.01, jump)
+    loop.after(0.03, lambda: called.append("set before it"))
+    loop.after(30.0, lambda: pytest.fail("not due for a long time"))
+    loop.run()
+    assert called == ["jump", "set before it", "set after it"]
+    assert 0.06 <= time.monotonic() - began < 15
