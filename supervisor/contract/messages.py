@@ -78,7 +78,8 @@ class Standby(Struct, frozen=True, tag=True):
 
 
 class Owned(Struct, frozen=True, tag=True):
-    """From a worker: the partitions of its role are owned and the first fetch is out."""
+    """From a worker: the partitions of its role are owned; an OLAP worker has also fetched once, and
+    committed what there was."""
 
     partitions: tuple[int, ...]
 

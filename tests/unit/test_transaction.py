@@ -182,3 +182,26 @@ def test_giving_up_after_a_fence_is_no_error(brokers: SimulatedBrokers) -> None:
     ours = failed_in_the_background(brokers, ADD_PARTITIONS, KafkaError.INVALID_PRODUCER_EPOCH)
     ours.abort()
     assert ours.begun
+
+
+def test_the_abort_of_a_dead_owners_transaction_is_not_waited_for_longer_than_it_takes(
+    brokers: SimulatedBrokers,
+) -> None:
+    """librdkafka by itself pauses for half a second after each of these answers."""
+    ours = transaction(brokers)
+    brokers.answer(INIT_PRODUCER_ID, *[KafkaError.CONCURRENT_TRANSACTIONS] * 6)
+    began = time.monotonic()
+    ours.open()
+    assert time.monotonic() - began < 6 * 0.5
+    ours.begin()
+    ours.produce(TOPIC, b"value", None)
+    ours.commit()
+
+
+def test_a_coordinator_that_stays_busy_is_waited_for_to_the_end_and_no_further(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.transaction._OPEN_TIMEOUT_S", 0.5)
+    ours = transaction(brokers)
+    brokers.answer(INIT_PRODUCER_ID, *[KafkaError.CONCURRENT_TRANSACTIONS] * 1_000)
+    assert failure(ours.open).exit_code is WorkerExit.BROKERS_UNREACHABLE
