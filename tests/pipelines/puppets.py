@@ -4,10 +4,11 @@ They need no Kafka.
 Its import replaces ``workers.roles.build``, so everything else of a worker is the real thing: how it starts,
 dies with its parent, hears commands, drains and reports. The script is ``script.json`` in the run directory:
 
-    {"olap-2": {"open": ACTION, "steps": 20, "then": ACTION, "drain": ACTION, "times": 1},
+    {"olap-2": {"open": ACTION, "steps": 20, "then": ACTION, "drain": ACTION, "times": 1, "rest": 0.01},
      "probe": {"partitions": 4, "brokers": true, "lag": 5}}
 
-``then`` is done after so many steps, by the first ``times`` processes in that seat (all, if not said). An
+``then`` is done after so many steps, by the first ``times`` processes in that seat (all, if not said);
+``rest`` is the time between two steps, in seconds. An
 ACTION is ``exit N`` (a status), ``signal N``, ``hang`` (no sign of life), ``hold S`` (a C call of S seconds
 that holds the interpreter), ``stall`` (signs of life, no progress), ``refuse`` (SIGTERM and commands),
 ``grandchild``, ``grow MB``, ``fail CODE CAUSE`` (ends by its own decision), ``pause S``.
@@ -40,9 +41,8 @@ _STEP_S = 0.01
 
 
 class _Puppet:
-    rest_s = _STEP_S
-
     def __init__(self, serve: Serve, board: Board, slot: WorkerSlot, script: dict[str, Any]) -> None:
+        self.rest_s = script.get("rest", _STEP_S)
         self._serve = serve
         self._board = board
         self._slot = slot
