@@ -26,5 +26,8 @@ ENV PATH=/opt/kafka-supervisor/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     RUNTIME_DIRECTORY=/run/kafka-supervisor
 USER supervisor
+# Drains; stop_grace_period or --stop-timeout is to be longer than runtime.drain_timeout_s (docs/containers.md).
+STOPSIGNAL SIGTERM
+# As lists: through a shell, that would be process 1 and keep the signal to itself.
 ENTRYPOINT ["supervisor"]
 CMD ["start"]

@@ -64,11 +64,12 @@ def wait_spare(installation, board):
 
 
 def worker_pids(installation):
-    """Every process below the supervisor that runs our code; multiprocessing keeps a tracker of its own."""
+    """Every process below the supervisor that is a worker: no guardian, and no tracker of multiprocessing."""
+    others = ("resource_tracker", "guardian_process")
     return {
         process.pid
         for process in installation.processes()[1:]
-        if "resource_tracker" not in " ".join(process.cmdline())
+        if not any(name in " ".join(process.cmdline()) for name in others)
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -252,6 +253,18 @@ def test_the_image_runs_as_a_user_who_owns_the_run_directory() -> None:
     (gid,) = re.findall(r"--gid (\d+)", user)
     for service in OURS.values():
         assert f"{run_directory}:mode=0700,uid={uid},gid={gid}" in service["tmpfs"]
+
+
+def test_the_supervisor_is_process_1_and_is_told_to_drain() -> None:
+    """An instruction that is no list is given to a shell, which then is process 1 and passes no signal on."""
+    final = _instructions()[-1]
+    commands = {line.split(" ", 1)[0]: line.split(" ", 1)[1] for line in final if " " in line}
+    assert json.loads(commands["ENTRYPOINT"]) == ["supervisor"]
+    assert json.loads(commands["CMD"]) == ["start"]
+    assert commands["STOPSIGNAL"] == "SIGTERM"
+    assert {name: service["init"] for name, service in OURS.items()} == {
+        name: name != "supervisor" for name in OURS
+    }
 
 
 def test_the_image_has_a_python_that_the_project_names() -> None:
