@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from supervisor import stacks
 from supervisor.budget import Budget
@@ -39,6 +40,8 @@ class Judgement(Struct, frozen=True):
     verdict: Verdict
     text: str
     """How it ended, as people say it."""
+    reason: str
+    """The worker's last words, or else how it ended; and that a budget is spent."""
     wait_s: float = 0.0
     """How long its seat has to wait."""
     partitions: tuple[int, ...] = ()
@@ -88,69 +91,64 @@ class Deaths:
         cause = classify(exit_code, child.intent, out_of_memory=out_of_memory)
         partition, offset, end = self._in_hand(child, seat, failed)
         stack = stacks.tail(self._run_dir, child.slot) if counts(cause) else ""
-        text = (failed.cause if failed else "") or describe(cause, exit_code)
+        text = describe(cause, exit_code)
+        found = Judgement(
+            cause,
+            judge(cause, when_spent=self._settings.restart.when_spent),
+            text,
+            (failed.cause if failed else "") or text,
+            partition=partition,
+            offset=offset,
+        )
         if seat is not None or cause is not Cause.STOPPED:  # a spare that is one too many is no news
-            self._tally.append(
-                self._death(child, seat, exit_code, cause, (partition, offset, end), stack, text)
-            )
-        verdict = judge(cause, when_spent=self._settings.restart.when_spent)
+            self._tally.append(self._death(child, seat, exit_code, found, end, stack))
         if seat is None or not blamed(cause):
-            wait = _BROKERS_PAUSE_S if verdict is Verdict.WAIT else 0.0
-            parked = self._parked(seat, partition) if verdict is Verdict.PARK else ()
-            return Judgement(cause, verdict, text, wait, parked, cause, partition, offset)
+            wait = _BROKERS_PAUSE_S if found.verdict is Verdict.WAIT else 0.0
+            parked = self._parked(seat, partition) if found.verdict is Verdict.PARK else ()
+            return replace(found, wait_s=wait, partitions=parked, parked_for=cause)
         if counts(cause) and partition is not None and offset is not None and end is not None:
             committed = self._board.olap(partition).committed
-            words = describe(cause, exit_code)
-            self._suspicions.died(partition, offset, end, committed, words, stack)
-        return self._spend(cause, verdict, text, seat, partition, offset)
+            self._suspicions.died(partition, offset, end, committed, text, stack)
+        return self._spend(found, seat)
 
-    def _spend(
-        self, cause: Cause, verdict: Verdict, text: str, seat: Seat, partition: int | None, offset: int | None
-    ) -> Judgement:
+    def _spend(self, found: Judgement, seat: Seat) -> Judgement:
+        """Count a death against the backoff and the budgets; what follows if they are spent."""
         self._board.header.deaths += 1
-        for touched in seat.partitions if partition is None else (partition,):
+        for touched in seat.partitions if found.partition is None else (found.partition,):
             if seat.role == "olap":
                 self._board.assignment(touched).deaths += 1
         restart, now = self._settings.restart, self._clock()
-        key: str | int = seat.name if partition is None else partition
+        key: str | int = seat.name if found.partition is None else found.partition
         own = self._budgets.setdefault(key, Budget(restart.budget, restart.window_s))
         # Both are asked: neither is to miss a death because the other one was spent.
         within = [own.spend(now), self._total.spend(now)]
         wait = seat.backoff.died(self._seats.progress(seat))
         if all(within):
-            return Judgement(cause, verdict, text, wait, partition=partition, offset=offset)
+            return replace(found, wait_s=wait)
         deaths = (
             f"{restart.budget} deaths" if not within[0] else f"{restart.budget_total} deaths of all workers"
         )
-        text = f"{text}; more than {deaths} within {restart.window_s:g} s"
+        found = replace(found, reason=f"{found.reason}; more than {deaths} within {restart.window_s:g} s")
         if restart.when_spent == "stop":
-            return Judgement(cause, Verdict.GIVE_UP, text, partition=partition, offset=offset)
-        parked = self._parked(seat, partition)
-        return Judgement(cause, Verdict.PARK, text, 0.0, parked, Cause.BUDGET, partition, offset)
+            return replace(found, verdict=Verdict.GIVE_UP)
+        parked = self._parked(seat, found.partition)
+        return replace(found, verdict=Verdict.PARK, partitions=parked, parked_for=Cause.BUDGET)
 
     def _death(
-        self,
-        child: Child,
-        seat: Seat | None,
-        exit_code: int,
-        cause: Cause,
-        in_hand: tuple[int | None, int | None, int | None],
-        stack: str,
-        text: str,
+        self, child: Child, seat: Seat | None, exit_code: int, found: Judgement, end: int | None, stack: str
     ) -> Death:
-        partition, offset, end = in_hand
         return Death(
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             worker=seat.name if seat else "spare",
             pid=child.pid,
             uptime_s=round(self._clock() - child.started, 3),
             exit_code=exit_code,
-            cause=cause.name.lower(),
-            partition=partition,
-            offset=offset,
+            cause=found.cause.name.lower(),
+            partition=found.partition,
+            offset=found.offset,
             offset_end=end,
             stack_tail=stack,
-            text=text,
+            text=found.reason,
         )
 
     def _parked(self, seat: Seat | None, partition: int | None) -> tuple[int, ...]:
