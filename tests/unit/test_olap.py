@@ -3,6 +3,7 @@ ones."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -543,3 +544,75 @@ def test_an_error_says_where_it_happened(running: Running) -> None:
         step_until(worker, lambda: False)
     assert (caught.value.partition, caught.value.offset) == (0, 0)
     worker._work[0].close()
+
+
+# -- the governor's rate --------------------------------------------------------------------------------
+
+
+def test_a_partition_takes_no_more_than_the_rate_on_the_board_and_commits_meanwhile(running: Running) -> None:
+    running.produce(*[b"{}"] * 400, partitions=2)
+    running.board.header.partition_rate = 1_000
+    worker = running.worker(Olap(commit_interval_ms=50), partitions=2)
+    worker.open()
+    began = time.monotonic()
+    records = [running.board.olap(partition) for partition in range(2)]
+    while min(record.position for record in records) < 100:
+        worker.step()
+        # The bucket is empty at the beginning and holds a tenth of a second.
+        allowed = 1_000 * (time.monotonic() - began) + 120
+        assert max(record.position for record in records) <= allowed
+    assert min(record.transactions for record in records) > 0
+    # Neither partition ran away from the other.
+    assert abs(records[0].position - records[1].position) <= 120
+    running.board.header.partition_rate = 0
+    step_until(worker, lambda: min(record.position for record in records) == 400)
+    worker.drain()
+    assert [record.committed for record in records] == [400, 400]
+
+
+def test_who_is_held_back_still_beats_and_hears_soon_what_it_is_told(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    running.produce(b"{}")
+    running.board.header.partition_rate = 1
+    worker = running.worker()
+    worker.open()
+    running.board.worker(0).heartbeat_ns = 0
+    worker.step()
+    assert slept == [0.05]
+    assert running.board.worker(0).heartbeat_ns > 0
+    assert running.board.olap(0).position == 0
+    worker.drain()
+
+
+@pytest.mark.parametrize("expected", [0, 3, 5, 9, 1_000])
+def test_the_work_begins_at_the_committed_offset_wherever_it_was_expected(
+    running: Running, expected: int
+) -> None:
+    """Beside the fence the input is already fetched from where the board says that a predecessor was."""
+    running.produce(*[b"{}"] * 9)
+    commit(running, 5)
+    record = running.board.olap(0)
+    record.owned_ns, record.committed = 1, expected
+    worker = running.worker(Olap(aggregates=False, commit_interval_ms=60_000))
+    worker.open()
+    assert (record.position, record.committed) == (5, 5)
+    step_until(worker, lambda: record.committed == 9)
+    assert (record.events, record.outputs + record.dead_letters) == (4, 4)
+    worker.drain()
+
+
+def test_several_partitions_are_opened_at_once_and_the_one_that_fails_is_named(running: Running) -> None:
+    running.produce(*[b"{}"] * 9, partitions=2)
+    consumer = running.group()
+    consumer.commit(offsets=[TopicPartition(INPUT, 1, 5)], asynchronous=False)
+    consumer.close()
+    worker = running.worker(partitions=2)
+    with pytest.raises(WorkerError, match="partition 1: the consumer group is at offset 5") as caught:
+        worker.open()
+    assert caught.value.partition == 1
+    assert running.board.worker(0).partition == 2
+    for work in worker._work:
+        work.close()
