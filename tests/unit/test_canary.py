@@ -58,6 +58,7 @@ def test_a_share_of_dead_letters_that_is_clearly_above_is_worse(before: Sample, 
     [
         (sample(100_000), sample(2, 2)),  # two records say little
         (sample(1_000, 5), sample(200, 3)),
+        (sample(1_000, 5), sample(200, 5)),  # 1 in 66: a reload a day would fail every other month
         (sample(1_000, 10), sample(10, 1)),
         (sample(1_000_000, 10_000), sample(1_000_000, 11_000)),  # certain, and of no account
         (sample(10_000_000), sample(1_000_000, 20)),  # certain, and 1 in 50,000

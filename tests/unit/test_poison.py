@@ -68,6 +68,8 @@ def test_the_record_that_is_left_of_a_piece_is_not_named_by_that() -> None:
     suspicions.died(0, 100, 300, 100, "SIGKILL")
     suspicions.passed(0, 299)
     assert named(suspicions.suspect(0)) == (299, 300, 1, False)
+    suspicions.died(1, 100, 300, 299, "SIGKILL")
+    assert named(suspicions.suspect(1)) == (299, 300, 1, False)
 
 
 def test_what_was_not_in_hand_or_is_committed_is_not_suspected() -> None:

@@ -151,6 +151,7 @@ def test_an_offset_that_was_set_back_is_no_progress() -> None:
     backoff = Backoff(steady)
     backoff.died(1_000)
     assert backoff.died(500) == pytest.approx(0.1)
+    assert backoff.died(501) == 0.0  # and whoever goes on from there has made some
 
 
 def test_a_thousand_deaths_wait_for_the_cap_and_do_not_overflow() -> None:
