@@ -31,6 +31,8 @@ Kind = Literal[
     "recovered",
     "brokers-away",
     "brokers-back",
+    "limited",
+    "unlimited",
     "reload-began",
     "reload-done",
     "reload-failed",

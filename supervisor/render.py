@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from supervisor.status import Partition, Status, Worker
+from supervisor.status import Governor, Partition, Status, Worker
 
 __all__ = ["columns", "tables"]
 
@@ -37,7 +37,16 @@ def tables(status: Status) -> list[str]:
             f"real time: {realtime.shown:,} shown, lag {realtime.lag:,}, age at delivery "
             f"p50 {_ms(realtime.p50_ms)}, p99 {_ms(realtime.p99_ms)}",
         ]
+    if status.governor.rate is not None:
+        lines.append(_governor(status.governor))
     return lines
+
+
+def _governor(governor: Governor) -> str:
+    return (
+        f"governor: {governor.state}, {governor.rate or 0:,} events/s for the OLAP side, delay p99 "
+        f"{_ms(governor.delay_ms)}, held back {governor.limited} times"
+    )
 
 
 def _summary(status: Status) -> str:

@@ -11,10 +11,21 @@ from supervisor import instance
 from supervisor.contract.board import Board, Header, Phase, Role, Seat, Stage, WorkerSlot
 from supervisor.contract.faults import Fault
 from supervisor.contract.histogram import Histogram
+from supervisor.governor.control import State as Governing
 from supervisor.lifecycle import State
 from supervisor.policy import Cause
 
-__all__ = ["Partition", "Realtime", "Status", "Worker", "board_of", "join", "partitions_of", "read"]
+__all__ = [
+    "Governor",
+    "Partition",
+    "Realtime",
+    "Status",
+    "Worker",
+    "board_of",
+    "join",
+    "partitions_of",
+    "read",
+]
 
 _NS = 1_000_000_000
 _BROKERS_SILENT_S = 10.0
@@ -94,6 +105,19 @@ class Realtime(Struct, frozen=True):
     p99_ms: int | None
 
 
+class Governor(Struct, frozen=True):
+    """What holds the OLAP side back for the sake of the real-time side."""
+
+    state: str
+    """``off``, ``free`` (nobody is to be spared), ``growing``, ``holding``, ``reduced`` or ``floor``."""
+    rate: int | None
+    """Events a second that the OLAP side may process in all; None for no limit."""
+    delay_ms: int | None
+    """What it goes by: how late events were shown in the last two seconds, p99, beyond what is always so."""
+    limited: int
+    """How often it has begun to hold the OLAP side back, since the supervisor started."""
+
+
 class Status(Struct, frozen=True):
     """Everything at one moment."""
 
@@ -110,6 +134,7 @@ class Status(Struct, frozen=True):
     workers: tuple[Worker, ...]
     partitions: tuple[Partition, ...]
     realtime: Realtime | None
+    governor: Governor
 
 
 def join(run_dir: Path) -> Board:
@@ -156,6 +181,7 @@ def read(board: Board, now_ns: int | None = None) -> Status:
         workers=workers,
         partitions=partitions,
         realtime=_realtime(board, header.topic_partitions),
+        governor=_governor(header),
     )
 
 
@@ -270,6 +296,17 @@ def _realtime(board: Board, partitions: int) -> Realtime | None:
                 p99_ms=Histogram.quantile(counts, 0.99),
             )
     return None
+
+
+def _governor(header: Header) -> Governor:
+    state = Governing(header.governor)
+    knows = state not in (Governing.OFF, Governing.FREE)
+    return Governor(
+        state=state.name.lower(),
+        rate=header.olap_rate or None,
+        delay_ms=header.delay_ms if knows else None,
+        limited=header.limited,
+    )
 
 
 def _age(moment_ns: int, now_ns: int) -> float | None:

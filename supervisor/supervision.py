@@ -29,6 +29,7 @@ from supervisor.control.protocol import Talk
 from supervisor.control.server import Server
 from supervisor.crew import Crew
 from supervisor.deaths import Deaths, Judgement
+from supervisor.governor.rounds import Governor
 from supervisor.guardian import Guardian
 from supervisor.hooks import Hooks
 from supervisor.journal import Journal
@@ -80,6 +81,7 @@ class Supervisor:
         self.operations = Operations(self._operation_ended)
         self._alarms = Alarms(self, self._board, self.deaths, self.operations, self._systemd)
         self.watch = Watch(loop, self._board, self.seats, settings, self._alarms)
+        self._governor = Governor(loop, self._board, self.seats, settings, self.journal)
         self._orders = Orders(self, self.operations, load or (lambda: settings))
         self._control = Server(loop, run_dir, self._orders, self.journal)
         self._available = sorted(os.sched_getaffinity(0))
@@ -100,6 +102,7 @@ class Supervisor:
         self._board.header.started_ns = time.monotonic_ns()
         self.loop.after(_BROKERS_PATIENCE_S, self._mention_waiting)
         self.watch.start()
+        self._governor.start()
         # The others start while the probe looks at the topics; they get their seats when it has found them.
         declared = self.settings.topics.declared()["input"].partitions
         assert declared is not None
@@ -399,6 +402,7 @@ class Supervisor:
             seat.generation = generation
         self.deaths.adopt(settings)
         self.watch.adopt(settings)
+        self._governor.adopt(settings)
         self._hooks.adopt(settings.hooks)
         if settings.olap.workers != before:  # else what was asked for by `scale` stays
             self.workers = settings.olap.workers

@@ -25,6 +25,7 @@ from workers.errors import DlqLimitReached, WorkerError
 from workers.limits import DlqLimit
 from workers.pipeline import Pipeline
 from workers.takeover import Takeover, together
+from workers.throttle import Throttle
 from workers.transaction import Transaction
 from workers.warmth import WarmClients, close_beside
 from workers.windows import WindowedCounts
@@ -36,6 +37,8 @@ _DEAF_S = 0.2
 _EAGER_S = 1.0
 _EAGER_WAIT_S = 0.02
 _OPENED_TOGETHER = 8
+# Under a low limit the next event may be due in a second: by then it is to have heard what it is told.
+_REST_S = 0.05
 _TEXT_LIMIT = 200
 _UNKNOWN = -1
 
@@ -64,6 +67,7 @@ class PartitionWork:
         record: OlapPartition,
         suspect: Suspect | None = None,
         warm: WarmClients | None = None,
+        rate: Callable[[], int] = lambda: 0,
     ) -> None:
         self.partition = partition
         self._settings = settings
@@ -88,6 +92,8 @@ class PartitionWork:
         self._next_offset = _UNKNOWN
         self._due = 0.0
         self._eager_until = 0.0
+        self._rate = rate
+        self._throttle = Throttle(time.monotonic())
 
     def committed_by_us(self) -> int | None:
         """What this supervisor has committed of the partition; ``None`` if it has never owned it."""
@@ -139,6 +145,10 @@ class PartitionWork:
         Returns whether there was anything to do.
         """
         self._slot.enter(Stage.CONSUMING)
+        allowed = self._throttle.allowed(self._rate(), time.monotonic())
+        if allowed == 0:
+            self._commit_if_due()
+            return False
         eager = time.monotonic() < self._eager_until
         if eager:
             wait_s = min(wait_s, _EAGER_WAIT_S)
@@ -148,6 +158,8 @@ class PartitionWork:
             patience = wait_s if 0 < wait_s <= self._interval_s <= _DEAF_S else self._interval_s
             self._due = time.monotonic() + (0.0 if eager else patience)
         most = careful.batch_size(self._suspect, self._next_offset, self._settings.olap.batch_events)
+        if allowed is not None:
+            most = min(most, allowed)
         messages = (
             self._consume_first(most, wait_s) if eager else self.consumer.consume(most, self._wait(wait_s))
         )
@@ -157,14 +169,23 @@ class PartitionWork:
         if records:
             if eager and not self._record.fetched_ns > self._record.owned_ns:
                 self._record.fetched_ns = time.monotonic_ns()
+            self._throttle.take(len(records))
             self._process(records)
         if len(records) < len(messages):
             self._judge([message for message in messages if message.error() is not None])
+        self._commit_if_due()
+        return bool(records)
+
+    def _commit_if_due(self) -> None:
         if self._transaction.begun and (
             time.monotonic() >= self._due or self._tally.events >= self._settings.olap.commit_events
         ):
             self.commit()
-        return bool(records)
+
+    def rest_s(self) -> float:
+        """How long the governor leaves nothing to do: until there is something to take, or to commit."""
+        rest = self._throttle.wait_s(self._rate())
+        return min(rest, max(0.0, self._due - time.monotonic())) if self._transaction.begun else rest
 
     def _consume_first(self, most: int, wait_s: float) -> list[Message]:
         """The first record as soon as it comes, and what has come with it."""
@@ -404,6 +425,11 @@ class OlapWorker:
         suspected = {suspect.partition: suspect for suspect in suspects}
         self._slot = slot
         self._topic = settings.topics.input.name
+        header = board.header
+
+        def rate() -> int:
+            return header.partition_rate
+
         # The first one gets the clients that are connected; the others connect at the same time as it works.
         self._work = [
             PartitionWork(
@@ -414,6 +440,7 @@ class OlapWorker:
                 board.olap(partition),
                 suspected.get(partition),
                 warm if place == 0 else None,
+                rate,
             )
             for place, partition in enumerate(partitions)
         ]
@@ -463,6 +490,14 @@ class OlapWorker:
                 self._settle_others()
                 raise
         self._busy = worked
+        if not worked:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Wait out what the governor has every partition wait for; where it holds none back, not at all."""
+        rest = min((work.rest_s() for work in self._work), default=0.0)
+        if rest > 0:
+            time.sleep(min(rest, _REST_S))
 
     def _settle_others(self) -> None:
         """Commit the other partitions before the worker ends of a limit.

@@ -106,7 +106,7 @@ class _Slot:
 class Header(_Slot):
     """Written by the supervisor, except for the brokers' health, which the probe writes."""
 
-    SIZE = 16
+    SIZE = 24
     magic = _Word(0)
     workers = _Word(1)
     partitions = _Word(2)
@@ -122,6 +122,17 @@ class Header(_Slot):
     """A :class:`Phase`."""
     deaths = _Word(11)
     """Deaths of workers that count against a budget, since the supervisor started."""
+    partition_rate = _Word(12)
+    """Events a second that an OLAP worker may process of each of its partitions, zero for as many as it can.
+    The workers read it at every turn; so it is what reaches them of the governor."""
+    olap_rate = _Word(13)
+    """The same for all partitions together, as the governor has decided it."""
+    governor = _Word(14)
+    """A ``governor.State``: why the rate is what it is."""
+    delay_ms = _Word(15)
+    """What the governor went by last: how late events are shown, beyond what is always so."""
+    limited = _Word(16)
+    """How often the governor has begun to hold the OLAP side back."""
 
 
 class Seat(_Slot):

@@ -176,6 +176,9 @@ class Olap(_Section, frozen=True):
     """What to do when the group has an offset but the changelog is empty: stop, or count from zero."""
     aggregates: bool = True
     """Count the pipeline's dimensions into the aggregates topic."""
+    floor_events_s: Count = 2_000
+    """However late real-time events are, the OLAP side may process this many events a second, all workers
+    together."""
     window_retention_s: Count = 7 * 24 * 60 * 60
     """Minute windows this far behind the newest event are closed; later events count in the totals alone."""
     cpus: list[WholeCount] = field(default_factory=list)
@@ -208,6 +211,9 @@ class Realtime(_Section, frozen=True):
     """Offsets are committed this often; a crash repeats at most this much."""
     start: Literal["committed", "latest"] = "committed"
     """Go on where the last run stopped, or show only what arrives from now on."""
+    slo_p99_ms: Annotated[float, Meta(ge=0)] = 50.0
+    """The OLAP side is held back while more than one in a hundred events is shown later than this; 0 never
+    holds it back."""
     cpus: list[WholeCount] = field(default_factory=list)
     """CPUs the worker may use; empty lets the supervisor choose."""
     nice: Nice = 0

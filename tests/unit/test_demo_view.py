@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from supervisor.demo.view import Moment, Rates, clock, frame, line, top
-from supervisor.status import Partition, Realtime, Status, Worker
+from supervisor.status import Governor, Partition, Realtime, Status, Worker
 
 NS = 1_000_000_000
 
@@ -71,6 +71,7 @@ STATUS = Status(
     (worker("probe"), worker("realtime-0"), worker("olap-0"), worker("olap-1", "backoff", None, 1)),
     (partition(0, 1_000, 1_250, 7), partition(1, 980, 1_230, 5)),
     Realtime(2_468, 0, 2, 30),
+    Governor("free", None, None, 0),
 )
 MOMENT = Moment(
     phase="generating",

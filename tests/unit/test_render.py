@@ -5,8 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from supervisor import render
-from supervisor.status import Partition, Realtime, Status, Worker
+from supervisor.status import Governor, Partition, Realtime, Status, Worker
 
+FREE = Governor("free", None, None, 0)
 PROBE = Worker(
     name="probe",
     state="serving",
@@ -78,8 +79,8 @@ olap-1 is parked (configuration): `supervisor restart olap-1` lets it try again
 """
 
 
-def status(realtime: Realtime | None, *partitions: Partition) -> Status:
-    return Status("degraded", "running", 77, 59.6, 3, 1.0, 0, (PROBE, OLAP), partitions, realtime)
+def status(realtime: Realtime | None, *partitions: Partition, governor: Governor = FREE) -> Status:
+    return Status("degraded", "running", 77, 59.6, 3, 1.0, 0, (PROBE, OLAP), partitions, realtime, governor)
 
 
 def test_columns_are_as_wide_as_their_widest_cell_and_end_without_blanks() -> None:
@@ -121,6 +122,7 @@ def test_columns_that_say_something_are_shown_and_what_a_person_must_do() -> Non
             replace(PARTITION, partition=3, worker=None, unowned_s=0.25),
         ),
         None,
+        FREE,
     )
     assert "\n".join(render.tables(full)) == FULL.rstrip()
 
@@ -129,6 +131,13 @@ def test_what_is_not_there_is_not_shown() -> None:
     lines = render.tables(status(None))
     assert len(lines) == 5
     assert lines[-1].startswith("olap-0")
+
+
+def test_what_the_governor_allows_is_a_line_of_its_own() -> None:
+    lines = render.tables(status(Realtime(1, 0, 2, 9), governor=Governor("reduced", 81_250, 64, 3)))
+    assert lines[-1] == (
+        "governor: reduced, 81,250 events/s for the OLAP side, delay p99 64 ms, held back 3 times"
+    )
 
 
 def test_ages_that_are_not_known_are_a_dash() -> None:

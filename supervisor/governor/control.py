@@ -1,0 +1,221 @@
+"""The rate that the OLAP side is allowed, so that the real-time side is shown its events in time. Pure.
+
+As TCP probes for what a path can carry, by additive increase and multiplicative decrease, with three things
+taken from its descendants:
+
+- it acts on delay, before anything is lost (LEDBAT, Vegas): below a band about the target it grows, above it
+  shrinks by as much as the target is exceeded, within it stays, so that there is no oscillation where delay
+  rises gently with the rate;
+- it grows as CUBIC does (RFC 9438): fast towards the last rate that was too much, slowly about it, and ever
+  faster beyond, so that what was given up is back within five seconds once there is room;
+- a rate that is not used does not grow (RFC 7661): else it would stand at any height when a backlog comes.
+
+The target is ``realtime.slo_p99_ms``. Where events are later than half of that although the OLAP side rests,
+or is at its floor, it is not the OLAP side's doing, and holding it back would be in vain: then the target is
+twice of what remains.
+
+There is no limit while the real-time side is silent, or nothing is known of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from supervisor.governor.delay import Delay, Look
+
+__all__ = ["Control", "Decision", "Reading", "State"]
+
+_SILENT_S = 2.0
+_STUCK_S = 10.0
+_STUCK_EVENTS = 100
+_ALWAYS_READ_EVENTS = 1
+
+_GROW_BELOW = 0.6
+_LEAVE_SLOW_START = 0.4
+_P90_SHARE = 0.5
+_LEAST_CUT, _MOST_CUT = 0.85, 0.5
+_AGAIN_S = 0.3
+
+_FIRST_RATE = 20_000.0
+_DOUBLING_S = 0.5
+_NOBODY_GETS_THERE = 1e9
+_CUBIC = 0.1
+_LONGEST_STEP_S = 0.5
+_USED = 0.5
+
+_REST_S = 0.5
+_RESTS = 20
+_RESTS_NEEDED = 5
+_REST_KEPT_S = 600.0
+_HEADROOM = 2.0
+
+
+class State(IntEnum):
+    """Why the rate is what it is. Its names are what ``status`` shows."""
+
+    OFF = 0
+    """There is no governor: ``realtime.slo_p99_ms`` is 0, or there is no real-time worker."""
+    FREE = 1
+    """No limit: the real-time side is silent, or nothing is known of it."""
+    GROWING = 2
+    """Events are shown in time: the rate grows where it is used."""
+    HOLDING = 3
+    """They are just in time."""
+    REDUCED = 4
+    """They were late a moment ago."""
+    FLOOR = 5
+    """They are late, and the rate does not get lower."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known at ``now_s``, of a monotonic clock."""
+
+    now_s: float
+    source: object
+    """The real-time process; ``None`` if there is none."""
+    counts: Sequence[int]
+    """Its histogram of ages at delivery."""
+    lag: int
+    """Records that it has not read."""
+    used: float
+    """Events a second that the OLAP side has processed lately."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    rate: int
+    """Events a second for the whole OLAP side; zero for no limit."""
+    state: State
+    delay_ms: float
+    """How late events are shown beyond what is always so: the 99th percentile of the last two seconds."""
+
+
+class Control:
+    """See the module. ``slo_ms`` is above zero, ``floor`` at least one event a second."""
+
+    def __init__(self, slo_ms: float, floor: float) -> None:
+        self._slo_ms = slo_ms
+        self._floor = floor
+        self._delay = Delay()
+        # Until it is known that the real-time side is silent it is taken to be there: a restart amid a
+        # backlog would begin with what it is to be spared.
+        self._rate = max(floor, _FIRST_RATE)
+        self._good = self._rate
+        self._most: float | None = None
+        self._growing_s = 0.0
+        self._climb_s = 0.0
+        self._stepped_s: float | None = None
+        self._wait_until_s = self._began_s = 0.0
+        self._state = State.GROWING
+        self._delay_ms = 0.0
+        self._rests: deque[tuple[float, float, float]] = deque(maxlen=_RESTS)
+
+    @property
+    def target_ms(self) -> float:
+        """The 99th percentile to hold."""
+        return max(self._slo_ms, _HEADROOM * self._unavoidable(2))
+
+    def step(self, reading: Reading) -> Decision:
+        """Decide anew; called again and again, ten times a second where it matters."""
+        now = reading.now_s
+        if self._stepped_s is None:
+            self._stepped_s = self._began_s = now
+        elapsed, self._stepped_s = min(now - self._stepped_s, _LONGEST_STEP_S), now
+        if reading.source is not None:
+            self._delay.feed(reading.source, reading.counts, reading.lag, now)
+        silent_s = now - max(self._delay.heard_s, self._began_s)
+        stuck = reading.source is not None and self._delay.caught_up and reading.lag > _STUCK_EVENTS
+        if silent_s > (_STUCK_S if stuck else _SILENT_S) or reading.source is None:
+            return self._free()
+        look = self._delay.look(now)
+        if self._state is State.FREE and look is not None:
+            self._arm(now)
+        elif self._state is not State.FREE and now >= self._wait_until_s:
+            self._judge(look, reading, elapsed, late=stuck and silent_s > _SILENT_S)
+        return self._decision()
+
+    def _decision(self) -> Decision:
+        return Decision(0 if self._state is State.FREE else round(self._rate), self._state, self._delay_ms)
+
+    def _free(self) -> Decision:
+        self._state, self._delay_ms = State.FREE, 0.0
+        return self._decision()
+
+    def _arm(self, now: float) -> None:
+        """The real-time side is there (again): begin where it was well with."""
+        self._rate = max(self._floor, self._good)
+        self._state = State.GROWING
+        self._growing_s = 0.0
+        self._begin_anew(now)
+
+    def _judge(self, look: Look | None, reading: Reading, elapsed: float, *, late: bool) -> None:
+        if look is None:
+            if late:
+                self._shrink(2.0, reading)
+            return
+        self._delay_ms = look.p99_ms
+        self._remember_rest(look, reading)
+        pressure = max(
+            look.p90_ms / max(self._slo_ms * _P90_SHARE, _HEADROOM * self._unavoidable(1)),
+            look.p99_ms / self.target_ms,
+        )
+        if pressure > 1:
+            self._shrink(pressure, reading)
+        elif pressure >= _GROW_BELOW:
+            self._state = State.HOLDING
+        elif reading.used >= _USED * self._rate or self._rate <= self._floor:
+            self._grow(pressure, elapsed)
+        else:
+            self._state = State.GROWING
+
+    def _shrink(self, pressure: float, reading: Reading) -> None:
+        base = max(self._floor, min(self._rate, reading.used * 1.1))
+        # Less than last time: there is less room than there was, so aim below where it got (RFC 9438, 4.7).
+        self._most = base if self._most is None or base >= self._most else (base + base * _MOST_CUT) / 2
+        self._rate = max(self._floor, base * min(_LEAST_CUT, max(_MOST_CUT, 1 / pressure)))
+        self._good = self._rate
+        self._climb_s = (max(0.0, 1 - self._rate / self._most) / _CUBIC) ** (1 / 3)
+        self._growing_s = 0.0
+        self._state = State.FLOOR if self._rate <= self._floor else State.REDUCED
+        if self._state is State.FLOOR:
+            self._most = None
+        self._begin_anew(reading.now_s)
+
+    def _begin_anew(self, now: float) -> None:
+        """What is delivered in the next moment was delayed by what was allowed before."""
+        self._delay.settle(now + _AGAIN_S)
+        self._wait_until_s = now + _AGAIN_S
+
+    def _grow(self, pressure: float, elapsed: float) -> None:
+        self._state = State.GROWING
+        if self._most is None:
+            if pressure < _LEAVE_SLOW_START:
+                self._rate *= 2 ** (elapsed / _DOUBLING_S)
+            else:
+                self._most, self._climb_s, self._growing_s = self._rate, 0.0, 0.0
+        else:
+            self._growing_s += elapsed
+            aim = self._most * (1 + _CUBIC * (self._growing_s - self._climb_s) ** 3)
+            self._rate = max(self._rate, aim)
+        self._good = self._rate = min(self._rate, _NOBODY_GETS_THERE)
+
+    # -- what remains without the OLAP side -------------------------------------------------------------
+
+    def _remember_rest(self, look: Look, reading: Reading) -> None:
+        now = reading.now_s
+        if reading.used > self._floor * 1.2 or look.events < _ALWAYS_READ_EVENTS:
+            return
+        if self._rests and now - self._rests[-1][0] < _REST_S:
+            return
+        while self._rests and now - self._rests[0][0] > _REST_KEPT_S:
+            self._rests.popleft()
+        self._rests.append((now, look.p90_ms, look.p99_ms))
+
+    def _unavoidable(self, which: int) -> float:
+        if len(self._rests) < _RESTS_NEEDED:
+            return 0.0
+        return sorted(rest[which] for rest in self._rests)[len(self._rests) // 2]

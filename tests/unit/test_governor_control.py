@@ -1,0 +1,309 @@
+"""The governor's controller, against simulated brokers: a queue behind a capacity that nobody tells it.
+
+The simulation is coarse, and meant to be so: below its capacity it answers with a delay that grows gently,
+and above it a queue grows. Figures of real brokers are measured by ``benchmarks/isolation.py``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from supervisor.contract.histogram import BUCKETS, bucket_of
+from supervisor.governor.control import Control, Reading, State
+
+SLO_MS = 50.0
+FLOOR = 2_000
+STEP_S = 0.1
+
+
+class Moment(NamedTuple):
+    s: float
+    rate: int
+    used: float
+    state: State
+    queue_ms: float
+
+
+class Plant:
+    """Brokers of ``capacity`` events a second, workers of ``demand``, and ``realtime`` events a second."""
+
+    def __init__(self, capacity: float, demand: float | None = None, realtime: float = 500, seed: int = 1):
+        self.capacity = capacity
+        self.demand = demand or 1.3 * capacity
+        self.realtime = realtime
+        self.base_ms, self.noise_ms, self.skew_ms = 3.0, 1.0, 0.0
+        self.lag = 0
+        self.heard = True
+        self.now_s = 1_000.0
+        self.queue_s = 0.0
+        self.process = 7
+        self.counts = [0] * BUCKETS
+        self._due = 0.0
+        self._random = random.Random(seed)
+
+    def tick(self, rate: int) -> float:
+        used = min(rate or self.demand, self.demand)
+        self.queue_s = min(1.0, max(0.0, self.queue_s + (used / self.capacity - 1) * STEP_S))
+        busy = min(0.99, used / self.capacity)
+        self._due += self.realtime * STEP_S
+        while self._due >= 1:
+            self._due -= 1
+            own = self.base_ms + self._random.expovariate(1) * self.noise_ms
+            wait = self.queue_s * 1000 + 0.3 * busy / (1 - busy) * self._random.expovariate(1)
+            self.counts[bucket_of(int(own + wait + self.skew_ms))] += 1
+        self.now_s += STEP_S
+        return used
+
+
+def run(
+    plant: Plant,
+    seconds: float,
+    control: Control,
+    change: Callable[[float, Plant], None] = lambda _s, _plant: None,
+) -> list[Moment]:
+    began, used, seen = plant.now_s, [0.0], []
+    rate = 0
+    while (s := plant.now_s - began) < seconds:
+        change(s, plant)
+        lately = used[-5:]
+        decision = control.step(
+            Reading(
+                plant.now_s,
+                plant.process if plant.heard else None,
+                list(plant.counts),
+                plant.lag,
+                sum(lately) / len(lately),
+            )
+        )
+        rate = decision.rate
+        used.append(plant.tick(rate))
+        seen.append(Moment(s, rate, used[-1], decision.state, plant.queue_s * 1000))
+    return seen
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def used(moments: list[Moment], begin: float, end: float) -> float:
+    return mean([moment.used for moment in moments if begin <= moment.s < end])
+
+
+def rates(moments: list[Moment], begin: float, end: float) -> list[int]:
+    return [moment.rate for moment in moments if begin <= moment.s < end]
+
+
+# -- a backlog ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("capacity", [10_000, 100_000, 1_000_000])
+def test_a_backlog_is_worked_off_at_what_the_brokers_carry_and_events_are_in_time(capacity: float) -> None:
+    seen = run(Plant(capacity), 40, Control(SLO_MS, FLOOR))
+    assert used(seen, 10, 40) > 0.75 * capacity
+    late = [moment for moment in seen if moment.queue_ms > SLO_MS]
+    assert len(late) < 0.05 * len(seen)
+
+
+def test_a_backlog_begins_gently() -> None:
+    seen = run(Plant(100_000, demand=400_000), 1.0, Control(SLO_MS, FLOOR))
+    assert seen[0].rate == 20_000
+    assert max(moment.used for moment in seen) < 100_000
+
+
+def test_it_does_not_oscillate() -> None:
+    seen = run(Plant(100_000), 90, Control(SLO_MS, FLOOR))
+    settled = rates(seen, 30, 90)
+    assert max(settled) < 1.25 * min(settled)
+
+
+@pytest.mark.parametrize("slower", [0.5, 0.2])
+def test_when_there_is_less_room_it_gives_way_within_seconds(slower: float) -> None:
+    def change(s: float, plant: Plant) -> None:
+        plant.capacity = 100_000 * (slower if s >= 20 else 1)
+
+    seen = run(Plant(100_000), 45, Control(SLO_MS, FLOOR), change)
+    assert [moment for moment in seen if moment.s >= 25 and moment.queue_ms > 2 * SLO_MS] == []
+    assert used(seen, 30, 45) > 0.7 * slower * 100_000
+
+
+@pytest.mark.parametrize("more", [2, 4])
+def test_when_there_is_more_room_it_has_it_within_five_seconds(more: float) -> None:
+    def change(s: float, plant: Plant) -> None:
+        if s >= 20:
+            plant.capacity, plant.demand = 100_000 * more, 130_000 * more
+
+    seen = run(Plant(100_000), 40, Control(SLO_MS, FLOOR), change)
+    assert max(rates(seen, 20, 26)) > 0.9 * more * 100_000
+    assert used(seen, 26, 40) > 0.75 * more * 100_000
+
+
+def test_it_follows_a_ramp() -> None:
+    def change(s: float, plant: Plant) -> None:
+        plant.capacity = 200_000 - 150_000 * min(1.0, s / 60)
+
+    seen = run(Plant(200_000, demand=300_000), 75, Control(SLO_MS, FLOOR), change)
+    late = [moment for moment in seen if moment.s > 5 and moment.queue_ms > 2 * SLO_MS]
+    assert len(late) < 0.05 * len(seen)
+    assert used(seen, 60, 75) > 0.7 * 50_000
+
+
+# -- what is not the OLAP side's doing ------------------------------------------------------------------
+
+
+def test_noise_well_below_the_target_costs_nothing() -> None:
+    plant = Plant(1_000_000, demand=100_000)
+    plant.noise_ms = 4.0
+    seen = run(plant, 30, Control(SLO_MS, FLOOR))
+    assert used(seen, 5, 30) > 0.95 * 100_000
+
+
+def test_a_clock_that_is_behind_costs_nothing() -> None:
+    plant = Plant(100_000)
+    plant.skew_ms = 3_600_000
+    assert used(run(plant, 30, Control(SLO_MS, FLOOR)), 10, 30) > 0.7 * 100_000
+
+
+@pytest.mark.parametrize("noise_ms", [30.0, 100.0, 500.0])
+def test_what_is_late_without_the_olap_side_too_does_not_hold_it_down(noise_ms: float) -> None:
+    plant = Plant(1_000_000, demand=100_000)
+    plant.noise_ms = noise_ms
+    seen = run(plant, 60, Control(SLO_MS, FLOOR))
+    assert used(seen, 30, 60) > 0.6 * 100_000
+
+
+def test_a_clock_that_is_set_amid_it_all_is_no_reason_for_long() -> None:
+    def change(s: float, plant: Plant) -> None:
+        plant.skew_ms = 300 if s >= 20 else 0
+
+    seen = run(Plant(100_000), 60, Control(SLO_MS, FLOOR), change)
+    assert used(seen, 40, 60) > 0.6 * 100_000
+
+
+def test_one_late_event_among_many_is_none() -> None:
+    def change(s: float, plant: Plant) -> None:
+        if round(s * 10) % 10 == 0:
+            plant.counts[bucket_of(900)] += 1
+
+    seen = run(Plant(1_000_000, demand=100_000), 30, Control(SLO_MS, FLOOR), change)
+    assert used(seen, 5, 30) > 0.95 * 100_000
+
+
+# -- nobody to be spared --------------------------------------------------------------------------------
+
+
+def test_while_the_real_time_side_is_silent_there_is_no_limit() -> None:
+    seen = run(Plant(100_000, realtime=0), 20, Control(SLO_MS, FLOOR))
+    assert {moment.state for moment in seen if moment.s > 2.2} == {State.FREE}
+    assert {moment.rate for moment in seen if moment.s > 2.2} == {0}
+
+
+def test_when_it_falls_silent_the_whole_rate_is_back_within_five_seconds() -> None:
+    def change(s: float, plant: Plant) -> None:
+        plant.realtime = 0 if s >= 20 else 500
+
+    seen = run(Plant(100_000, demand=400_000), 30, Control(SLO_MS, FLOOR), change)
+    assert {moment.used for moment in seen if moment.s >= 23} == {400_000}
+
+
+def test_when_it_speaks_again_it_is_spared_at_once() -> None:
+    def change(s: float, plant: Plant) -> None:
+        plant.realtime = 0 if 20 <= s < 30 else 500
+
+    seen = run(Plant(100_000, demand=150_000), 50, Control(SLO_MS, FLOOR), change)
+    before = rates(seen, 19, 20)[-1]
+    assert set(rates(seen, 24, 30)) == {0}
+    # What has piled up meanwhile may halve it once, and it is not begun from nothing.
+    assert 0.4 * before < rates(seen, 30.5, 31)[0] <= 1.01 * before
+    assert used(seen, 40, 50) > 0.7 * 100_000
+
+
+def test_without_a_real_time_worker_there_is_no_limit() -> None:
+    plant = Plant(100_000)
+    plant.heard = False
+    assert {moment.rate for moment in run(plant, 3, Control(SLO_MS, FLOOR))} == {0}
+
+
+def test_a_dead_real_time_worker_frees_and_its_successor_binds_again() -> None:
+    def change(s: float, plant: Plant) -> None:
+        plant.heard = not 10 <= s < 15
+        if s >= 15 and plant.process == 7:
+            plant.process, plant.counts = 8, [0] * BUCKETS
+
+    seen = run(Plant(100_000), 30, Control(SLO_MS, FLOOR), change)
+    assert set(rates(seen, 10.5, 15)) == {0}
+    assert 0 not in rates(seen, 16, 30)
+
+
+def test_a_worker_that_goes_through_what_it_missed_is_no_sign_of_anything() -> None:
+    """A million records behind after a restart: their ages are its own."""
+    plant = Plant(100_000)
+    plant.skew_ms, plant.lag = 60_000, 1_000_000
+
+    def change(s: float, plant: Plant) -> None:
+        if s >= 10:
+            plant.lag = plant.skew_ms = 0
+
+    seen = run(plant, 25, Control(SLO_MS, FLOOR), change)
+    assert set(rates(seen, 3, 10)) == {0} or min(rates(seen, 3, 10)) >= 20_000
+    assert State.FLOOR not in {moment.state for moment in seen}
+    assert used(seen, 15, 25) > 0.7 * 100_000
+
+
+def test_silence_with_events_waiting_is_the_worst_delay_of_all() -> None:
+    def change(s: float, plant: Plant) -> None:
+        if s >= 10:
+            plant.realtime, plant.lag = 0, 10_000
+
+    seen = run(Plant(100_000), 40, Control(SLO_MS, FLOOR), change)
+    assert rates(seen, 19, 20)[-1] < 10_000
+    # But not for ever: then it is no longer the OLAP side that keeps it from them.
+    assert set(rates(seen, 25, 40)) == {0}
+
+
+# -- whatever comes -------------------------------------------------------------------------------------
+
+
+@examples(max_examples=40)
+@given(
+    capacity=st.integers(3_000, 2_000_000),
+    realtime=st.sampled_from([1, 5, 50, 500, 5_000]),
+    noise_ms=st.floats(0.1, 20),
+    seed=st.integers(0, 1_000),
+)
+def test_the_rate_is_never_below_the_floor_and_never_runs_away(
+    capacity: int, realtime: float, noise_ms: float, seed: int
+) -> None:
+    plant = Plant(capacity, realtime=realtime, seed=seed)
+    plant.noise_ms = noise_ms
+    seen = run(plant, 20, Control(SLO_MS, FLOOR))
+    assert all(moment.rate == 0 or moment.rate >= FLOOR for moment in seen)
+    assert all(moment.rate <= max(20_000, 4 * plant.demand) for moment in seen)
+
+
+@examples(max_examples=25)
+@given(data=st.data())
+def test_any_counts_in_any_order_are_borne(data: st.DataObject) -> None:
+    control, now, counts = Control(SLO_MS, FLOOR), 0.0, [0] * BUCKETS
+    for _ in range(data.draw(st.integers(1, 60))):
+        now += data.draw(st.floats(0, 100))
+        counts[data.draw(st.integers(0, BUCKETS - 1))] += data.draw(st.integers(0, 10_000))
+        source = data.draw(st.sampled_from([None, 1, 1, 1, 2]))
+        lag, busy = data.draw(st.integers(0, 10**9)), data.draw(st.floats(0, 1e7))
+        decision = control.step(Reading(now, source, list(counts), lag, busy))
+        assert decision.rate == 0 or decision.rate >= FLOOR
+        assert (decision.rate == 0) == (decision.state is State.FREE)
+
+
+def test_a_slow_stream_of_events_is_heard_too() -> None:
+    """Two events a second: a window holds one or none, and still a queue is noticed."""
+    seen = run(Plant(100_000, realtime=2), 60, Control(SLO_MS, FLOOR))
+    late = [moment for moment in seen if moment.s > 10 and moment.queue_ms > 4 * SLO_MS]
+    assert len(late) < 0.2 * len(seen)
+    assert used(seen, 20, 60) > 0.4 * 100_000
