@@ -10,6 +10,7 @@ from supervisor.contract.board import Board, Phase
 from supervisor.deaths import Deaths
 from supervisor.journal import Kind
 from supervisor.lifecycle import State
+from supervisor.memory import OomKills
 from supervisor.operations.floor import Floor
 from supervisor.operations.queue import Operations
 from supervisor.operations.rollout import Recycle
@@ -25,13 +26,20 @@ class Alarms:
     """Told by the watch."""
 
     def __init__(
-        self, floor: Floor, board: Board, deaths: Deaths, operations: Operations, systemd: notices.Systemd
+        self,
+        floor: Floor,
+        board: Board,
+        deaths: Deaths,
+        operations: Operations,
+        systemd: notices.Systemd,
+        oom_kills: OomKills,
     ) -> None:
         self._floor = floor
         self._board = board
         self._deaths = deaths
         self._operations = operations
         self._systemd = systemd
+        self._oom_kills = oom_kills
 
     def hung(self, seat: Seat, text: str) -> None:
         self._put_down(seat, Intent.HANG)
@@ -60,10 +68,9 @@ class Alarms:
             )
 
     def looked(self) -> None:
+        self._oom_kills.look()
         for seat in self._floor.seats:
-            for suspect in self._deaths.passed(seat) if seat.role == "olap" else ():
-                if suspect.quarantine:
-                    self._quarantined(seat, suspect.partition, suspect.offset, suspect.cause)
+            self.tell_passed(seat)
             if seat.alarmed and seat.state is State.SERVING and not self._floor.seats.parked(seat):
                 seat.alarmed = False
                 self._floor.journal.publish("recovered", f"{seat.name} is well again", worker=seat.name)
@@ -71,6 +78,12 @@ class Alarms:
         self._systemd.moving(sum(self._board.olap(p).position for p in partitions))
         if self._systemd.active and self._board.header.phase == Phase.RUNNING:
             self._systemd.status(self.summary())
+
+    def tell_passed(self, seat: Seat) -> None:
+        """Say which records that killed workers went to the dead letters, and suspect them no more."""
+        for suspect in self._deaths.passed(seat) if seat.role == "olap" else ():
+            if suspect.quarantine:
+                self._quarantined(seat, suspect.partition, suspect.offset, suspect.cause)
 
     def summary(self) -> str:
         """How it is going, in one line."""

@@ -79,7 +79,9 @@ class Supervisor:
         self.seats = Seats(self._board, settings)
         self.deaths = Deaths(settings, self._board, self.seats)
         self.operations = Operations(self._operation_ended)
-        self._alarms = Alarms(self, self._board, self.deaths, self.operations, self._systemd)
+        self._alarms = Alarms(
+            self, self._board, self.deaths, self.operations, self._systemd, self._oom_kills
+        )
         self.watch = Watch(loop, self._board, self.seats, settings, self._alarms)
         self._governor = Governor(loop, self._board, self.seats, settings, self.journal)
         self._orders = Orders(self, self.operations, load or (lambda: settings))
@@ -189,6 +191,7 @@ class Supervisor:
         )
         if self._cgroups is not None and seat.role != "probe":
             weight = self._cgroups.place(seat.name, child.pid, weight)
+            self._guardian.guard(child.pid, self._cgroups.leaf(seat.name))
         else:
             weight = 0
         seat.fill(child, cpus, nice, weight)
@@ -267,17 +270,20 @@ class Supervisor:
         killed = exit_code == -signal.SIGKILL and child.intent is Intent.NONE
         out_of_memory = out_of_memory or (killed and self._oom_kills.claim())
         failed = self._failures.pop(child.slot, None)
+        if seat is not None:
+            # What it got past before it died is none of the suspects of its successor.
+            self._alarms.tell_passed(seat)
         found = self.deaths.judge(child, seat, exit_code, failed, out_of_memory=out_of_memory)
         guilty = blamed(found.cause)
         if seat is not None:
             self._vacate(seat, child, exit_code, found, noticed)
         elif (guilty or found.verdict is Verdict.GIVE_UP) and not self.stopping:
             wait = self.crew.hold_back()
-            _log.warning("a process without a role ended (%s); replaced %s", found.text, _when(wait))
+            _log.warning("a process without a role ended (%s); replaced %s", found.reason, _when(wait))
         if found.verdict is Verdict.GIVE_UP and self._is_final(child, seat):
             self._give_up(seat, found, failed)
         if self.operations.current is not None:
-            self.operations.current.died(child, seat, found.text, blamed=guilty or not _orderly(found))
+            self.operations.current.died(child, seat, found.reason, blamed=guilty or not _orderly(found))
             if seat is not None and seat.state is State.PARKED and self.operations.current is not None:
                 self.operations.current.parked(seat)
         if self.stopping:
@@ -339,7 +345,7 @@ class Supervisor:
         )
         self.journal.publish(
             "parked",
-            f"{what}: {found.text}; `supervisor restart {seat.name}` lets it try again",
+            f"{what}: {found.reason}; `supervisor restart {seat.name}` lets it try again",
             worker=seat.name,
             partition=found.partitions[0] if seat.role == "olap" and found.partitions else None,
             offset=found.offset,
@@ -433,7 +439,7 @@ class Supervisor:
         """A successor would end the same way: stop, and say why."""
         name = seat.name if seat else "a worker"
         kind = ConfigurationFault if found.cause is Cause.CONFIGURATION else GaveUp
-        fault = kind(f"{name} cannot go on: {found.text}", failed.remedy if failed else "")
+        fault = kind(f"{name} cannot go on: {found.reason}", failed.remedy if failed else "")
         if self._fault is None and not self.stopping:
             self.journal.publish(
                 "gave-up",
@@ -443,7 +449,7 @@ class Supervisor:
                 offset=found.offset,
                 cause=found.cause.name.lower(),
             )
-            self._systemd.status(notices.gave_up(name, found.text))
+            self._systemd.status(notices.gave_up(name, found.reason))
         self._end_with(fault)
 
     def _end_with(self, fault: Fault) -> None:

@@ -255,7 +255,7 @@ class Restart(_Section, frozen=True):
     """Deaths of one partition's workers within the window that are answered by a restart."""
     budget_total: Count = 30
     """Deaths of all workers within the window that are answered by a restart."""
-    window_s: Annotated[float, Meta(gt=0)] = 60.0
+    window_s: Annotated[float, Meta(gt=0)] = 180.0
     """The window of both budgets."""
     when_spent: Literal["stop", "park"] = "stop"
     """Drain everything and exit with 70, or park the partition and let the others run."""
