@@ -79,9 +79,7 @@ class Supervisor:
         self.seats = Seats(self._board, settings)
         self.deaths = Deaths(settings, self._board, self.seats)
         self.operations = Operations(self._operation_ended)
-        self._alarms = Alarms(
-            self, self._board, self.deaths, self.operations, self._systemd, self._oom_kills
-        )
+        self._alarms = Alarms(self, self._board, self.deaths, self.operations, self._systemd, self._oom_kills)
         self.watch = Watch(loop, self._board, self.seats, settings, self._alarms)
         self._governor = Governor(loop, self._board, self.seats, settings, self.journal)
         self._orders = Orders(self, self.operations, load or (lambda: settings))
