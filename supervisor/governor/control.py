@@ -29,6 +29,7 @@ from supervisor.governor.delay import Delay, Look
 __all__ = ["Control", "Decision", "Reading", "State"]
 
 _SILENT_S = 2.0
+_FIRST_SILENT_S = 1.0
 _STUCK_S = 10.0
 _STUCK_EVENTS = 100
 _ALWAYS_READ_EVENTS = 1
@@ -129,7 +130,8 @@ class Control:
             self._delay.feed(reading.source, reading.counts, reading.lag, now)
         silent_s = now - max(self._delay.heard_s, self._began_s)
         stuck = reading.source is not None and self._delay.caught_up and reading.lag > _STUCK_EVENTS
-        if silent_s > (_STUCK_S if stuck else _SILENT_S) or reading.source is None:
+        patience_s = _SILENT_S if self._delay.heard_s >= self._began_s else _FIRST_SILENT_S
+        if silent_s > (_STUCK_S if stuck else patience_s) or reading.source is None:
             return self._free()
         look = self._delay.look(now)
         if self._state is State.FREE and look is not None:

@@ -8,7 +8,7 @@ last minutes. Clocks do not have to agree for that; a step of one of them is ove
 forgotten. A clock that is ahead of ours hides that much: negative ages are counted as zero.
 
 An age also comes of the worker itself: after a restart it goes through what it has missed. Until it has been
-at the end of the partitions once, its ages say nothing.
+at the end of the partitions once, its ages say nothing, and it is taken for silent.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Delay:
 
     @property
     def heard_s(self) -> float:
-        """When events were last delivered; minus infinity before."""
+        """When events were last delivered that say something; minus infinity before."""
         return self._heard_s
 
     @property
@@ -83,13 +83,13 @@ class Delay:
         self._before = list(counts)
         if not delta:
             return
-        self._heard_s = now_s
         number = sum(count for _, count in delta)
         rate = number / max(0.1, now_s - self._began_s)
         self._began_s = now_s
         if not self._caught_up:
             self._caught_up = lag <= max(_CAUGHT_UP_EVENTS, rate * _CAUGHT_UP_S)
             return
+        self._heard_s = now_s
         self._remember_least(lower_bound(delta[0][0]), now_s)
         if now_s < self._settled_s:
             return

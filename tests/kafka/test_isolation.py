@@ -7,7 +7,7 @@ from installation import Installation
 from supervisor.governor.control import State
 
 FLOOR = 2_000
-BACKLOG = 40_000
+BACKLOG = 30_000
 
 
 @pytest.fixture
