@@ -16,7 +16,7 @@ import psutil
 from environment import clean, environment
 from supervised.note import VARIABLE
 
-from supervisor.contract.board import Board, Role, Stage
+from supervisor.contract.board import Board, Role, Seat, Stage
 from tests.installation import PIPELINES
 from tests.troupe import Troupe
 
@@ -182,11 +182,19 @@ class Ours(Contestant):
         board = self._board
         assert board is not None
         pid = self.pids[-1]
-        seat = next(seat for seat in map(board.seat, range(board.header.seats)) if seat.pid == pid)
+        found: list[Seat] = []
+
+        def look() -> bool:
+            seats = map(board.seat, range(board.header.seats))
+            found[:] = [seat for seat in seats if seat.pid == pid and seat.refilled_ns > seat.noticed_ns]
+            return bool(found)
+
+        # The worker may have begun before the supervisor has noted who it is: it is told its role first.
+        self._troupe.wait(look, f"it is noted that process {pid} has a seat")
         return {
-            "noticed": seat.noticed_ns,
-            "refilled": seat.refilled_ns,
-            "served": board.worker(seat.worker - 1).served_ns,
+            "noticed": found[0].noticed_ns,
+            "refilled": found[0].refilled_ns,
+            "served": board.worker(found[0].worker - 1).served_ns,
             "first instruction": began_ns,
         }
 

@@ -26,7 +26,8 @@ def test_the_benchmark_of_supervision_times_a_kill(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     steps = json.loads(done.stdout)["one"][name]
     assert {spread["kills"] for spread in steps.values()} == {1}
-    order = [steps[step]["median_ms"] for step in ("noticed", "refilled", "served", "first instruction")]
+    # Not "refilled": that is noted when the replacement has been told, which may have begun by then.
+    order = [steps[step]["median_ms"] for step in ("noticed", "served", "first instruction")]
     assert order[0] > 0
     assert order == sorted(order)
 
