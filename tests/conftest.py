@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 # One slow example on a busy machine is no failure; on CI hypothesis's own profile stays, with fixed examples.
 settings.register_profile("project", parent=settings(), deadline=None)
 settings.load_profile("project")
+
+# Whoever runs the tests in the background may ignore these, which outlives exec: then nothing that a test
+# starts could be interrupted, or would take a terminal's end for one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(_number, signal.SIG_DFL)
 
 ROOT = Path(__file__).parent.parent
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
