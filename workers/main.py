@@ -241,8 +241,7 @@ def _fill(
     if serve.partitions:
         _log.info("serving partitions %s", ", ".join(map(str, serve.partitions)))
     # What has piled up is committed before anybody is told. As soon as all seats are owned the supervisor
-    # starts the next spare, whose imports would take the CPU from it: on two busy cores the gap in the output
-    # grew to twice its length.
+    # starts the next spare, and on few CPUs its imports would compete with that first commit.
     told = serve.role != "olap"
     if told:
         _tell(connection, Owned(serve.partitions))
