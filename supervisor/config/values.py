@@ -53,7 +53,7 @@ def _refuse_unusable(item: object) -> None:
             _refuse_unusable(part)
     if isinstance(item, float) and not math.isfinite(item):
         raise UnfitError("a finite number")
-    if isinstance(item, int) and abs(item) > _LARGEST:
+    if isinstance(item, int) and not -_LARGEST - 1 <= item <= _LARGEST:
         raise UnfitError("a number of at most 64 bits")
     if isinstance(item, str):
         if "\0" in item:
@@ -185,7 +185,7 @@ def shown(path: Path, value: object, length: int | None = _SHOWN_LENGTH) -> str:
     """``value`` for a person's eyes: redacted if secret, cut to ``length``, with nothing a terminal obeys."""
     if is_secret(path, value):
         return REDACTED
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
+    if isinstance(value, int) and not isinstance(value, bool) and not -_LARGEST - 1 <= value <= _LARGEST:
         return "a number of more than 64 bits"
     if (isinstance(value, dict) and value) or (isinstance(value, list) and any(map(_nested, value))):
         return "a table" if isinstance(value, dict) else "a list of tables or lists"

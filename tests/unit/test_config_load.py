@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import inspect as types
 
@@ -125,6 +125,7 @@ def test_nothing_given_is_the_defaults() -> None:
 
 
 @given(trees())
+@example({("topics", "input", "config", "least"): -(2**63), ("topics", "input", "config", "most"): 2**63 - 1})
 def test_any_values_written_to_a_file_are_loaded(values: dict[KeyPath, Any]) -> None:
     text = to_toml(values)
     loaded = reading(text)
