@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import re
+import signal
 import socket
 import statistics
 import sys
@@ -352,6 +353,8 @@ def main(
     bootstrap_servers: str,
     as_json: bool,
 ) -> None:
+    # Whoever ends it early leaves nothing running: brokers and supervisors are stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     cluster = contextlib.nullcontext() if bootstrap_servers else Cluster.start(brokers=3)
     with cluster as started:
         servers = bootstrap_servers or started.bootstrap_servers  # type: ignore[union-attr]
