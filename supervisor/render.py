@@ -55,7 +55,7 @@ def _summary(status: Status) -> str:
         f"{status.brokers_alive} brokers"
     )
     if status.deaths:
-        text += f", {status.deaths} deaths"
+        text += f", {status.deaths} death{'s' * (status.deaths != 1)}"
     return text + (", workers are being replaced" if status.phase == "reloading" else "")
 
 
