@@ -105,6 +105,21 @@ def test_the_rate_is_never_exceeded(cluster, topic):
     assert report.acknowledged == report.produced
 
 
+def test_at_a_low_rate_a_partition_gets_batches_with_pauses_between(cluster, topic):
+    """Sent one by one, each next event waited in the client's queue for the one in flight, and spun its thread."""
+    report = Generator(client(cluster), topic, Load(rate=400, duration_s=2)).run()
+    config = {"bootstrap.servers": cluster.bootstrap_servers, "group.id": uuid4().hex}
+    consumer = Consumer({**config, "enable.auto.commit": False})
+    consumer.assign([TopicPartition(topic, n, 0) for n in range(PARTITIONS)])
+    sent = []
+    while len(sent) < report.acknowledged:
+        sent += [message.timestamp()[1] for message in consumer.consume(1, timeout=30)]
+    consumer.close()
+    sent.sort()
+    slices = 1 + sum(later - earlier > 5 for earlier, later in itertools.pairwise(sent))
+    assert len(sent) / slices > 4
+
+
 def test_an_event_that_the_client_refuses_is_failed_with_its_cause_and_the_rest_goes_on(cluster, topic):
     config = {**client(cluster), "message.max.bytes": 50_000}
     report = Generator(config, topic, Load(rate=MAX, count=200, bad=1.0)).run()
