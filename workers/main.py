@@ -209,7 +209,7 @@ def _tell(connection: Connection, report: Report) -> None:
 
 
 def _take_place(serve: Serve, settings: Settings, slot: WorkerSlot) -> None:
-    """Name, CPUs and priority of the role."""
+    """Name and CPUs of the role; its priority comes when it serves."""
     name = f"{serve.role}-{serve.index}" if serve.role != "probe" else "probe"
     logs.rename(name)
     from setproctitle import setproctitle
@@ -219,7 +219,7 @@ def _take_place(serve: Serve, settings: Settings, slot: WorkerSlot) -> None:
     slot.index = serve.index
     slot.partitions = len(serve.partitions)
     # Every thread: those of the clients that are connected already are there.
-    threads.confine(serve.cpus, serve.nice)
+    threads.confine(serve.cpus, nice=0)
 
 
 def _settle() -> None:
@@ -241,19 +241,27 @@ def _fill(
     if serve.partitions:
         _log.info("serving partitions %s", ", ".join(map(str, serve.partitions)))
     # What has piled up is committed before anybody is told. As soon as all seats are owned the supervisor
-    # starts the next spare, and on few CPUs its imports would compete with that first commit.
+    # starts the next spare, and on few CPUs its imports would compete with that first commit. Until then the
+    # process does not step back for others either: while it opens, its partitions stand still, and on busy
+    # CPUs each of some twenty answers of the brokers would wait for everybody else's work.
     told = serve.role != "olap"
     if told:
-        _tell(connection, Owned(serve.partitions))
+        _announce(serve, connection)
     while not stopping.asked:
         role.step()
         if not told:
             told = True
-            _tell(connection, Owned(serve.partitions))
+            _announce(serve, connection)
         if isinstance(_next_command(connection, role.rest_s), Stop):
             break
     slot.enter(Stage.DRAINING)
     role.drain()
+
+
+def _announce(serve: Serve, connection: Connection) -> None:
+    """Everything is owned and goes on: keep to the priority of the role, and tell the supervisor."""
+    threads.confine(serve.cpus, serve.nice)
+    _tell(connection, Owned(serve.partitions))
 
 
 def _exit_code(fault: Fault | WorkerError) -> WorkerExit:

@@ -114,7 +114,8 @@ class Changelog:
         heard = time.monotonic()
         while self._position < high:
             self._beat()
-            for message in self._consumer.consume(10_000, _STEP_S):
+            # consume() waits for as many as are asked for: for one of them, then whatever else is there.
+            for message in self._consumer.consume(1, _STEP_S) + self._consumer.consume(10_000, 0):
                 error = message.error()
                 if error is None:
                     heard = time.monotonic()

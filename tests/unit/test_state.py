@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -277,6 +278,17 @@ def test_the_latest_of_each_record_is_the_state(write: Write, restore: Restore) 
     write((None, b"a record without a key means nothing"))
     write((east, b"17"), (minute, None), OFFSET)
     assert restore() == (7, {None: {("East",): 17, ("West",): 2}})
+
+
+def test_what_is_there_is_not_waited_upon(
+    write: Write, restore: Restore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """consume() of many records waits until there are many: each takeover took as long as that wait."""
+    monkeypatch.setattr(state, "_STEP_S", 30.0)
+    write(OFFSET)
+    began = time.monotonic()
+    assert restore() == (7, {})
+    assert time.monotonic() - began < 15
 
 
 def test_an_empty_changelog_is_no_state(write: Write, restore: Restore) -> None:

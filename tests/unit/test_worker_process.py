@@ -14,19 +14,25 @@ import pytest
 from supervisor.contract.exits import WorkerExit
 
 TAKE_PLACE = """
-import os, pathlib, sys, tempfile
+import multiprocessing, os, pathlib, sys, tempfile
 import setproctitle  # now: the unprivileged user may not be let into the directory it lies in
 from supervisor.contract.board import Board
 from supervisor.contract.messages import Serve
 from supervisor.contract.settings import Settings
-from workers.main import _take_place
+from workers.main import _announce, _take_place
 board = Board.create(pathlib.Path(tempfile.mkdtemp()) / "board", workers=1, partitions=1)
 os.nice(int(sys.argv[1]))
 if len(sys.argv) > 3:
     os.setgid(65534); os.setuid(65534)
 one = min(os.sched_getaffinity(0))
-_take_place(Serve("olap", 0, (0,), (one,), int(sys.argv[2])), Settings(), board.worker(0))
-print(os.getpriority(os.PRIO_PROCESS, 0), len(os.sched_getaffinity(0)))
+serve = Serve("olap", 0, (0,), (one,), int(sys.argv[2]))
+def show():
+    print(os.getpriority(os.PRIO_PROCESS, 0), len(os.sched_getaffinity(0)))
+_take_place(serve, Settings(), board.worker(0))
+show()
+ours, theirs = multiprocessing.Pipe()
+_announce(serve, ours)
+show()
 """
 
 
@@ -39,19 +45,21 @@ def niceness(before: int, wanted: int, *unprivileged: str) -> list[str]:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(("wanted", "found"), [(0, "0"), (10, "10"), (19, "19")])
-def test_a_worker_takes_the_priority_and_the_cpus_of_its_role(wanted: int, found: str) -> None:
+def test_a_worker_takes_its_cpus_at_once_and_steps_back_once_its_partitions_are_owned(
+    wanted: int, found: str
+) -> None:
     assert os.getpriority(os.PRIO_PROCESS, 0) == 0
-    assert niceness(0, wanted) == [found, "1"]
+    assert niceness(0, wanted) == ["0 1", f"{found} 1"]
 
 
 def test_a_supervisor_that_was_made_nicer_than_its_workers_does_not_make_them_crash() -> None:
     """`nice -n 15 supervisor start`: raising the priority again takes a privilege that nobody has."""
     privileged = os.geteuid() == 0
-    assert niceness(15, 10, *(["unprivileged"] if privileged else [])) == ["15", "1"]
+    assert niceness(15, 10, *(["unprivileged"] if privileged else [])) == ["15 1", "15 1"]
 
 
 END = """
