@@ -11,10 +11,10 @@ from supervisor.contract.faults import Fault
 __all__ = ["JVM_OPTIONS", "LOG_OPTIONS", "command", "environment", "find_java", "heap_options"]
 
 JVM_OPTIONS = (
-    # A trial is over in minutes. Until then the optimizing compiler takes the CPUs it will save later, and G1
-    # has threads and barriers for heaps that are larger than this. Measured in the first 40 s of three brokers
-    # on two CPUs, under four exactly-once workers: 26 transactions a second with these two, 20 with this
-    # compiler and G1, 10 with what Kafka's start script says.
+    # A trial is over in minutes. Until then the optimizing compiler takes the CPUs it will save later, and
+    # G1 has threads and barriers for heaps that are larger than this. Measured in the first 40 s of three
+    # brokers on two CPUs, under four exactly-once workers: 26 transactions a second with these two, 20 with
+    # this compiler and G1, 10 with what Kafka's start script says.
     "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
     # Out of memory, a broker must be seen to end rather than limp on.

@@ -23,11 +23,11 @@ __all__ = ["Generator", "Load", "client_config"]
 _CONNECT_TIMEOUT_S = 10.0
 _PROGRESS_S = 0.5
 _REFRESH_S = 10.0
-# Events are sent in slices, so that each partition gets a batch and then nothing until that is acknowledged.
-# Sent one by one, the next would wait for it in the client's queue, and for as long as a batch is in flight and
-# another one is due, librdkafka's broker thread spins: rd_kafka_toppar_producer_serve() may not send (the
+# Events are sent in slices, so that each partition gets a batch, and then nothing until that is acknowledged.
+# Sent one by one, the next would wait for it in the client's queue; and for as long as a batch is in flight
+# and another one is due, librdkafka's broker thread spins: rd_kafka_toppar_producer_serve() may not send (the
 # limit of five in flight of an idempotent producer is one of messages), and asks to be woken at once.
-# Measured at 400 events/s with brokers that need more than 10 ms: 75 % of a CPU.
+# Measured at 400 events a second, with brokers that take more than 10 ms: 75 % of a CPU.
 _SHORTEST_PAUSE_S = 0.025
 _LONGEST_PAUSE_S = 0.1
 _SLICE = 500

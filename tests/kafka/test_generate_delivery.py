@@ -106,7 +106,7 @@ def test_the_rate_is_never_exceeded(cluster, topic):
 
 
 def test_at_a_low_rate_a_partition_gets_batches_with_pauses_between(cluster, topic):
-    """Sent one by one, each next event waited in the client's queue for the one in flight, and spun its thread."""
+    """Sent one by one, the next one waited in the queue for those in flight, and spun the client's thread."""
     report = Generator(client(cluster), topic, Load(rate=400, duration_s=2)).run()
     config = {"bootstrap.servers": cluster.bootstrap_servers, "group.id": uuid4().hex}
     consumer = Consumer({**config, "enable.auto.commit": False})
