@@ -27,7 +27,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from supervisor import loop
+from supervisor.host import loop
 from tests.troupe import Troupe
 
 _AS_SUPERVISOR = "--as-supervisor"

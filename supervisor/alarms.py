@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 
-from supervisor import notices, stacks
-from supervisor.child import Child
 from supervisor.contract.board import Board, Phase
 from supervisor.deaths import Deaths
-from supervisor.journal import Kind
-from supervisor.lifecycle import State
-from supervisor.memory import OomKills
+from supervisor.host import stacks
+from supervisor.host.child import Child
+from supervisor.host.memory import OomKills
 from supervisor.operations.floor import Floor
 from supervisor.operations.queue import Operations
 from supervisor.operations.rollout import Recycle
-from supervisor.policy import Intent
+from supervisor.reporting.journal import Kind
+from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Intent
 from supervisor.seat import Seat
+from supervisor.systemd import notices
 
 __all__ = ["Alarms"]
 

@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from supervisor.child import Child, spawn
 from supervisor.contract.board import Board
 from supervisor.contract.messages import Report, Standby
 from supervisor.contract.settings import Settings
-from supervisor.guardian import Guardian
-from supervisor.loop import Loop, Timer
-from supervisor.policy import Backoff, Intent
+from supervisor.host.child import Child, spawn
+from supervisor.host.guardian import Guardian
+from supervisor.host.loop import Loop, Timer
+from supervisor.rules.policy import Backoff, Intent
 
 __all__ = ["Crew", "Watcher"]
 

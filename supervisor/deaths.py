@@ -14,17 +14,17 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from supervisor import stacks
-from supervisor.budget import Budget
-from supervisor.child import Child
 from supervisor.contract.board import Board
 from supervisor.contract.messages import Failed, Suspect
 from supervisor.contract.settings import Settings
-from supervisor.poison import Suspicions, counts
-from supervisor.policy import Cause, Verdict, blamed, classify, describe, judge
+from supervisor.host import stacks
+from supervisor.host.child import Child
+from supervisor.reporting.tally import Death, Tally
+from supervisor.rules.budget import Budget
+from supervisor.rules.poison import Suspicions, counts
+from supervisor.rules.policy import Cause, Verdict, blamed, classify, describe, judge
 from supervisor.seat import Seat
 from supervisor.seats import Seats
-from supervisor.tally import Death, Tally
 
 __all__ = ["Deaths", "Judgement"]
 

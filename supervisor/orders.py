@@ -16,12 +16,12 @@ from supervisor.contract import logs
 from supervisor.contract.faults import Fault
 from supervisor.contract.settings import Settings
 from supervisor.control.protocol import Ended, Talk
-from supervisor.lifecycle import State
 from supervisor.operations.floor import Floor
 from supervisor.operations.queue import LoggedTalk, Operations
 from supervisor.operations.reload import Reload
 from supervisor.operations.rescale import Rescale
 from supervisor.operations.rollout import Restart
+from supervisor.rules.lifecycle import State
 from supervisor.seat import Seat
 
 __all__ = ["Orders"]

@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from supervisor.child import Child
 from supervisor.contract.board import Seat as SeatRecord
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.messages import WorkerRole
-from supervisor.lifecycle import Event, State, after
-from supervisor.loop import Timer
-from supervisor.policy import Backoff, Cause
+from supervisor.host.child import Child
+from supervisor.host.loop import Timer
+from supervisor.rules.lifecycle import Event, State, after
+from supervisor.rules.policy import Backoff, Cause
 
 __all__ = ["Seat"]
 

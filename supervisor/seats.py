@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from supervisor.child import Child
 from supervisor.contract.board import Board, Role
 from supervisor.contract.faults import ConfigurationFault
 from supervisor.contract.messages import WorkerRole
 from supervisor.contract.settings import Settings
-from supervisor.lifecycle import State
-from supervisor.placement import place
-from supervisor.policy import Backoff, Cause
+from supervisor.host.child import Child
+from supervisor.rules.lifecycle import State
+from supervisor.rules.placement import place
+from supervisor.rules.policy import Backoff, Cause
 from supervisor.seat import Seat
 
 __all__ = ["MAX_PARTITIONS", "Seats", "slots_needed"]

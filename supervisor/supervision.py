@@ -17,10 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from supervisor import instance, isolation, notices
 from supervisor.alarms import Alarms
-from supervisor.cgroup import CgroupTree
-from supervisor.child import Child
 from supervisor.contract.board import Board, Phase
 from supervisor.contract.faults import ConfigurationFault, Fault, GaveUp
 from supervisor.contract.messages import Failed, Found, Owned, Report, Serve
@@ -30,19 +27,24 @@ from supervisor.control.server import Server
 from supervisor.crew import Crew
 from supervisor.deaths import Deaths, Judgement
 from supervisor.governor.rounds import Governor
-from supervisor.guardian import Guardian
-from supervisor.hooks import Hooks
-from supervisor.journal import Journal
-from supervisor.lifecycle import Event, State
-from supervisor.loop import Loop, Timer
-from supervisor.memory import OomKills
+from supervisor.host import instance
+from supervisor.host.cgroup import CgroupTree
+from supervisor.host.child import Child
+from supervisor.host.guardian import Guardian
+from supervisor.host.loop import Loop, Timer
+from supervisor.host.memory import OomKills
+from supervisor.host.strangers import Strangers
 from supervisor.operations.queue import Operations
 from supervisor.operations.rescale import Rescale
 from supervisor.orders import Orders
-from supervisor.policy import Cause, Intent, Verdict, blamed
+from supervisor.reporting.hooks import Hooks
+from supervisor.reporting.journal import Journal
+from supervisor.rules import isolation
+from supervisor.rules.lifecycle import Event, State
+from supervisor.rules.policy import Cause, Intent, Verdict, blamed
 from supervisor.seat import Seat
 from supervisor.seats import MAX_PARTITIONS, Seats, slots_needed
-from supervisor.strangers import Strangers
+from supervisor.systemd import notices
 from supervisor.watch import Watch
 
 __all__ = ["Supervisor"]

@@ -10,15 +10,16 @@ import time
 from collections import deque
 from typing import Protocol
 
-from supervisor import health, memory
-from supervisor.canary import Sample
-from supervisor.child import Child
 from supervisor.contract.board import Board, Stage
 from supervisor.contract.settings import Settings
-from supervisor.lifecycle import State
-from supervisor.loop import Loop
-from supervisor.policy import Intent
-from supervisor.recycling import Reason, Recycling
+from supervisor.host import memory
+from supervisor.host.child import Child
+from supervisor.host.loop import Loop
+from supervisor.rules import health
+from supervisor.rules.canary import Sample
+from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Intent
+from supervisor.rules.recycling import Reason, Recycling
 from supervisor.seat import Seat
 from supervisor.seats import Seats
 

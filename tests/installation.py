@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from supervisor import instance
 from supervisor.config.load import load
 from supervisor.contract.board import Board, Role
 from supervisor.contract.settings import Settings
+from supervisor.host import instance
 from supervisor.topics import converge
 from workers import client
 

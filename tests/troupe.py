@@ -15,8 +15,8 @@ import psutil
 
 from supervisor.contract.board import Board
 from supervisor.contract.board import Seat as SeatRecord
-from supervisor.lifecycle import State
-from supervisor.policy import Cause
+from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Cause
 from tests.installation import Installation
 
 __all__ = ["Troupe"]

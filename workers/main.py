@@ -21,7 +21,6 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, Protocol
 
-from supervisor import stacks
 from supervisor.contract import logs
 from supervisor.contract.board import Board, Role, Stage, WorkerSlot
 from supervisor.contract.exits import Exit, WorkerExit
@@ -38,6 +37,7 @@ from supervisor.contract.messages import (
     encode,
 )
 from supervisor.contract.settings import Settings
+from supervisor.host import stacks
 from workers import fingerprint, threads
 from workers.errors import WorkerError
 

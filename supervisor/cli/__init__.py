@@ -88,7 +88,7 @@ def main() -> None:
         sys.exit(130)
     except ImportError:
         # Reading every file of ours is too slow for each start, and right once something is missing.
-        from supervisor.installation import installation_fault
+        from supervisor.host.installation import installation_fault
 
         cause = installation_fault()
         if cause is None:

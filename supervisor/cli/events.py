@@ -15,7 +15,7 @@ from supervisor.config.load import Loaded
 from supervisor.contract.exits import Exit
 
 if TYPE_CHECKING:
-    from supervisor.journal import Happening
+    from supervisor.reporting.journal import Happening
 
 __all__ = ["command"]
 
@@ -44,7 +44,7 @@ def command(loaded: Loaded, follow: bool, since: datetime | None, as_json: bool)
     from supervisor.contract.rundir import run_dir
     from supervisor.control import client
     from supervisor.control.protocol import Events
-    from supervisor.journal import iso
+    from supervisor.reporting.journal import iso
 
     request = Events(since=iso(since) if since is not None else "", follow=follow)
     show = _as_json if as_json else _as_text

@@ -73,7 +73,7 @@ def command(
     """
     from supervisor.contract import logs
     from supervisor.contract.rundir import run_dir
-    from supervisor.logfiles import Follower, Wanted, last, resolve
+    from supervisor.reporting.logfiles import Follower, Wanted, last, resolve
 
     home = run_dir(loaded.settings, os.environ)
     directory = logs.directory(loaded.settings.log, home)
@@ -100,7 +100,7 @@ def _seats(home: Path) -> list[str]:
     """The seats on the board: one of them may not have logged anything yet."""
     from supervisor.contract.board import Board, Role
     from supervisor.contract.faults import Fault
-    from supervisor.instance import BOARD
+    from supervisor.host.instance import BOARD
 
     try:
         board = Board.open(home / BOARD)

@@ -39,8 +39,8 @@ def command(loaded: Loaded, worker: str | None, as_json: bool) -> int:
 
 def _refuse_unknown(loaded: Loaded, worker: str) -> None:
     """The supervisor would refuse it as well; here it is known how it was typed."""
-    from supervisor import status
     from supervisor.contract.rundir import run_dir
+    from supervisor.reporting import status
 
     found = status.read(status.join(run_dir(loaded.settings, os.environ)))
     names = [known.name for known in found.workers]

@@ -51,7 +51,7 @@ def command(loaded: Loaded) -> None:
       supervisor start --olap-workers 4
       supervisor start --config prod.toml --set log.format=json
     """
-    from supervisor import strangers
+    from supervisor.host import strangers
 
     strangers.hold_signals()
     import logging
@@ -59,7 +59,7 @@ def command(loaded: Loaded) -> None:
     from supervisor.contract import logs
     from supervisor.contract.faults import Fault
     from supervisor.contract.rundir import ensure_run_dir, run_dir
-    from supervisor.loop import Loop
+    from supervisor.host.loop import Loop
     from supervisor.supervision import Supervisor
 
     settings, read_again = loaded.settings, reader()

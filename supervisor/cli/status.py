@@ -26,8 +26,8 @@ def command(loaded: Loaded, as_json: bool) -> int:
     """
     import msgspec
 
-    from supervisor import render, status
     from supervisor.contract.rundir import run_dir
+    from supervisor.reporting import render, status
 
     found = status.read(status.join(run_dir(loaded.settings, os.environ)))
     click.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(render.tables(found)))

@@ -29,9 +29,9 @@ def command(loaded: Loaded, quick: bool) -> int:
       supervisor stop
       supervisor stop --quick
     """
-    from supervisor import instance
     from supervisor.contract.faults import Fault
     from supervisor.contract.rundir import run_dir
+    from supervisor.host import instance
 
     directory = run_dir(loaded.settings, os.environ)
     pid = instance.holder(directory)

@@ -43,7 +43,7 @@ def command(loaded: Loaded, count: int | None, as_json: bool, conditions: tuple[
       supervisor tail | jq .locale
     """
     from supervisor.contract.rundir import LIVE_SOCKET, run_dir, socket_path
-    from supervisor.livefeed import follow
+    from supervisor.reporting.livefeed import follow
 
     wanted = [_condition(text) for text in conditions]
     path = socket_path(run_dir(loaded.settings, os.environ), LIVE_SOCKET)

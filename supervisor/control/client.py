@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from supervisor import instance
 from supervisor.contract.exits import Exit
 from supervisor.contract.faults import Fault
 from supervisor.contract.rundir import socket_path
@@ -22,7 +21,8 @@ from supervisor.control.protocol import (
     decode_reply,
     encode,
 )
-from supervisor.journal import Happening
+from supervisor.host import instance
+from supervisor.reporting.journal import Happening
 
 __all__ = ["ask", "follow"]
 

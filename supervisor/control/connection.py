@@ -9,7 +9,7 @@ from enum import Enum
 
 from supervisor.contract.exits import Exit
 from supervisor.control.protocol import MAX_REQUEST_BYTES, Ended, Reply, encode
-from supervisor.loop import Loop
+from supervisor.host.loop import Loop
 
 __all__ = ["OUT_BYTES", "Connection"]
 

@@ -13,7 +13,7 @@ from msgspec.structs import asdict, replace
 
 from supervisor.contract.exits import Exit
 from supervisor.contract.faults import Fault
-from supervisor.journal import Happening
+from supervisor.reporting.journal import Happening
 
 __all__ = [
     "CONTROL_SOCKET",

@@ -36,8 +36,8 @@ from supervisor.control.protocol import (
     failed,
 )
 from supervisor.control.talk import ConnectionTalk
-from supervisor.journal import Happening, Journal, Subscriber
-from supervisor.loop import Loop
+from supervisor.host.loop import Loop
+from supervisor.reporting.journal import Happening, Journal, Subscriber
 
 __all__ = ["MAX_CONNECTIONS", "Server"]
 

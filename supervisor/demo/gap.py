@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from supervisor.contract.board import Board, Role
-from supervisor.status import partitions_of
+from supervisor.reporting.status import partitions_of
 
 __all__ = ["Gap", "Killing", "kill_one"]
 

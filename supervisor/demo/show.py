@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from supervisor import instance, status
 from supervisor.cluster import Cluster
 from supervisor.cluster.checks import require_disk, require_memory
 from supervisor.cluster.cluster import DEFAULT_HEAP_MB
@@ -31,6 +30,8 @@ from supervisor.demo.summary import Summary, judged
 from supervisor.demo.view import Moment, top
 from supervisor.demo.watch import Watch, by_name
 from supervisor.generate.report import Report
+from supervisor.host import instance
+from supervisor.reporting import status
 from workers.aggregates import Aggregates
 
 __all__ = ["Demo", "Options"]

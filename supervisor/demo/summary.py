@@ -11,7 +11,7 @@ from supervisor.contract.exits import Exit
 from supervisor.demo.findings import Audit
 from supervisor.demo.gap import Gap
 from supervisor.demo.view import top
-from supervisor.render import columns
+from supervisor.reporting.render import columns
 
 __all__ = ["Summary", "exit_code", "judged", "text"]
 

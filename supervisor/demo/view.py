@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from supervisor.render import columns
-from supervisor.status import Status
+from supervisor.reporting.render import columns
+from supervisor.reporting.status import Status
 
 __all__ = ["PERIODS", "Moment", "Rates", "clock", "frame", "line", "top"]
 

@@ -6,10 +6,10 @@ import time
 
 from msgspec.structs import replace
 
-from supervisor import status
 from supervisor.contract.board import Board
 from supervisor.demo.screen import Screen
 from supervisor.demo.view import PERIODS, Moment, Rates
+from supervisor.reporting import status
 from workers.aggregates import Aggregates
 
 __all__ = ["Watch", "by_name"]

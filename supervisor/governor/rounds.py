@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from supervisor.contract.board import Board
 from supervisor.contract.settings import Settings
 from supervisor.governor.control import Control, Decision, Reading, State
-from supervisor.lifecycle import State as SeatState
-from supervisor.loop import Loop, Timer
+from supervisor.host.loop import Loop, Timer
+from supervisor.rules.lifecycle import State as SeatState
 
 if TYPE_CHECKING:
-    from supervisor.journal import Journal
+    from supervisor.reporting.journal import Journal
     from supervisor.seats import Seats
 
 __all__ = ["Governor"]

@@ -7,9 +7,9 @@ from typing import Protocol
 from supervisor.contract.settings import Settings
 from supervisor.control.protocol import Talk
 from supervisor.crew import Crew
-from supervisor.journal import Journal
-from supervisor.loop import Loop
-from supervisor.policy import Intent
+from supervisor.host.loop import Loop
+from supervisor.reporting.journal import Journal
+from supervisor.rules.policy import Intent
 from supervisor.seat import Seat
 from supervisor.seats import Seats
 from supervisor.watch import Watch

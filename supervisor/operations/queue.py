@@ -10,9 +10,9 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from supervisor.child import Child
 from supervisor.contract.faults import Fault
 from supervisor.control.protocol import Ended, Talk, failed
+from supervisor.host.child import Child
 from supervisor.seat import Seat
 
 __all__ = ["LoggedTalk", "Operation", "Operations"]

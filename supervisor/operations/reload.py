@@ -15,17 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from supervisor.canary import Sample, compare
-from supervisor.child import Child
 from supervisor.config.changes import changed, require_changeable, roles_touched
 from supervisor.contract.exits import Exit
 from supervisor.contract.faults import Fault
 from supervisor.contract.settings import Settings
 from supervisor.control.protocol import Talk
-from supervisor.lifecycle import State
-from supervisor.loop import Timer
+from supervisor.host.child import Child
+from supervisor.host.loop import Timer
 from supervisor.operations.floor import Floor
 from supervisor.operations.rollout import Rollout
+from supervisor.rules.canary import Sample, compare
+from supervisor.rules.lifecycle import State
 from supervisor.seat import Seat
 from supervisor.watch import between
 

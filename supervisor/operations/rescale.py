@@ -6,13 +6,13 @@ begin: an owner that began while the former one was at work would fence it.
 
 from __future__ import annotations
 
-from supervisor.child import Child
 from supervisor.contract.faults import Fault
 from supervisor.control.protocol import Talk
-from supervisor.lifecycle import State
+from supervisor.host.child import Child
 from supervisor.operations.floor import Floor
 from supervisor.operations.queue import Operation
-from supervisor.policy import Intent
+from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Intent
 from supervisor.seat import Seat
 
 __all__ = ["Rescale"]

@@ -11,12 +11,12 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
-from supervisor.child import Child
 from supervisor.control.protocol import Talk
-from supervisor.lifecycle import State
+from supervisor.host.child import Child
 from supervisor.operations.floor import Floor
 from supervisor.operations.queue import Operation
-from supervisor.policy import Intent
+from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Intent
 from supervisor.seat import Seat
 
 __all__ = ["Recycle", "Restart", "Rollout"]

@@ -1,1 +1,1 @@
-"""The unit that systemd runs us with, and its installation (docs/systemd.md)."""
+"""The unit that systemd runs us with, its installation, and what systemd is told (docs/systemd.md)."""

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from supervisor.contract.exits import Exit
-from supervisor.lifecycle import State
-from supervisor.policy import Cause
+from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Cause
 from tests.troupe import Troupe, alive, cause, gone
 
 Playing = Callable[..., Troupe]

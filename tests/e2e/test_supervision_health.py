@@ -7,8 +7,8 @@ import signal
 from collections.abc import Callable
 
 from supervisor.contract.exits import Exit
-from supervisor.lifecycle import State
-from supervisor.policy import Cause
+from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Cause
 from tests.troupe import Troupe, cause
 
 Playing = Callable[..., Troupe]

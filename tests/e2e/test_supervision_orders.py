@@ -12,7 +12,7 @@ import pytest
 
 from supervisor.contract.board import Board
 from supervisor.contract.exits import Exit
-from supervisor.lifecycle import State
+from supervisor.rules.lifecycle import State
 from tests.troupe import Troupe, gone
 
 Playing = Callable[..., Troupe]

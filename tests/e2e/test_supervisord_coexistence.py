@@ -76,7 +76,7 @@ def _check_ours(environment: Path) -> None:
     assert _run(command, "--version").stdout.startswith("supervisor, version ")
     assert "[olap]" in _run(command, "init", "-", cwd=environment).stdout
     _run(command, "config", "check", cwd=environment)
-    code = "from supervisor.installation import installation_fault as fault; print(fault())"
+    code = "from supervisor.host.installation import installation_fault as fault; print(fault())"
     assert _run(environment / "bin/python", "-c", code).stdout == "None\n"
 
 

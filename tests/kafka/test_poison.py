@@ -7,7 +7,7 @@ from exactly_once import assert_exactly_once, logins
 from installation import PIPELINES, Installation
 
 from supervisor.contract.board import Role
-from supervisor.policy import Cause
+from supervisor.rules.policy import Cause
 
 POISON = b'{"user_id":"poison","timestamp":"never"}'
 

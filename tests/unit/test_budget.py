@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from supervisor.budget import Budget
+from supervisor.rules.budget import Budget
 
 
 def test_one_death_more_than_the_limit_within_the_window_is_too_many() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.canary import Sample, _chance, compare
+from supervisor.rules.canary import Sample, _chance, compare
 
 BEFORE = Sample(events=1_000, dead_letters=10, seconds=10.0)
 sizes = st.integers(1, 60)

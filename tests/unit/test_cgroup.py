@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import cgroup as cgroups
-from supervisor.cgroup import CgroupTree, oom_kills, own_cgroup
 from supervisor.contract.settings import Limits
+from supervisor.host import cgroup as cgroups
+from supervisor.host.cgroup import CgroupTree, oom_kills, own_cgroup
 
 _DEADLINE_S = 60.0
 
@@ -352,10 +352,10 @@ def test_the_kernels_count_of_kills(tmp_path: Path, text: str | None, found: int
 
 REAL = """
 import json, os, pathlib, subprocess, sys, time
-from supervisor.cgroup import CgroupTree
+from supervisor.host.cgroup import CgroupTree
 from supervisor.contract.settings import Limits
-from supervisor.guardian import Guardian
-from supervisor.loop import Loop
+from supervisor.host.guardian import Guardian
+from supervisor.host.loop import Loop
 
 base = pathlib.Path(sys.argv[1])
 (base / "cgroup.procs").write_text(str(os.getpid()))

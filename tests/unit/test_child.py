@@ -15,15 +15,15 @@ from typing import NoReturn
 
 import pytest
 
-from supervisor import child as children
-from supervisor.child import Child, spawn
 from supervisor.contract.board import Board, Role, Stage
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.messages import Failed, Serve, Standby
 from supervisor.contract.settings import App, Settings
-from supervisor.guardian import Guardian
-from supervisor.loop import Loop
-from supervisor.policy import Intent
+from supervisor.host import child as children
+from supervisor.host.child import Child, spawn
+from supervisor.host.guardian import Guardian
+from supervisor.host.loop import Loop
+from supervisor.rules.policy import Intent
 
 _DEADLINE_S = 60.0
 
@@ -279,10 +279,10 @@ def test_ctrl_c_is_nothing_to_the_very_first_process_either(tmp_path: Path) -> N
     code = (
         "import os, pathlib, signal, sys\n"
         "from multiprocessing.connection import wait\n"
-        "from supervisor.child import spawn\n"
+        "from supervisor.host.child import spawn\n"
         "from supervisor.contract.board import Board\n"
         "from supervisor.contract.settings import Settings\n"
-        "from supervisor.policy import Intent\n"
+        "from supervisor.rules.policy import Intent\n"
         "board = Board.create(pathlib.Path(sys.argv[1]) / 'board', workers=1, partitions=1)\n"
         "child = spawn(0, board.path, Settings())\n"
         "while not wait([child.reports, child.sentinel], 0.001):\n"
@@ -336,7 +336,7 @@ def test_the_process_dies_with_the_thread_that_stands_for_the_supervisor(tmp_pat
     code = (
         "import pathlib, sys\n"
         "from multiprocessing.connection import wait\n"
-        "from supervisor.child import spawn\n"
+        "from supervisor.host.child import spawn\n"
         "from supervisor.contract.board import Board\n"
         "from supervisor.contract.settings import Settings\n"
         "board = Board.create(pathlib.Path(sys.argv[1]) / 'board', workers=1, partitions=1)\n"

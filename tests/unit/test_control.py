@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from supervisor import instance
 from supervisor.contract.exits import Exit
 from supervisor.contract.faults import ConfigurationFault, Fault
 from supervisor.control import client, connection, server
@@ -33,8 +32,9 @@ from supervisor.control.protocol import (
     encode,
 )
 from supervisor.control.server import MAX_CONNECTIONS, Server
-from supervisor.journal import Journal
-from supervisor.loop import Loop
+from supervisor.host import instance
+from supervisor.host.loop import Loop
+from supervisor.reporting.journal import Journal
 
 Line = dict[str, Any]
 

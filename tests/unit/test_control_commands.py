@@ -15,14 +15,14 @@ from pathlib import Path
 import click
 import pytest
 
-from supervisor import instance
 from supervisor.cli._types import Moment
 from supervisor.contract.board import Board, Role
 from supervisor.contract.exits import Exit
 from supervisor.control.protocol import Ended, Talk
 from supervisor.control.server import Server
-from supervisor.journal import Journal, iso
-from supervisor.loop import Loop
+from supervisor.host import instance
+from supervisor.host.loop import Loop
+from supervisor.reporting.journal import Journal, iso
 
 
 class Site:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from supervisor.demo.view import Moment, Rates, clock, frame, line, top
-from supervisor.status import Governor, Partition, Realtime, Status, Worker
+from supervisor.reporting.status import Governor, Partition, Realtime, Status, Worker
 
 NS = 1_000_000_000
 

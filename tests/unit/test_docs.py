@@ -15,13 +15,13 @@ import click
 import msgspec
 import pytest
 
-from supervisor import journal, schemas, status
 from supervisor.cli import COMMANDS, _root
 from supervisor.contract.board import Phase, Stage
 from supervisor.contract.exits import Exit, WorkerExit
 from supervisor.contract.settings import HookEvent
-from supervisor.lifecycle import State
-from supervisor.policy import Cause
+from supervisor.reporting import journal, schemas, status
+from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Cause
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -94,7 +94,7 @@ def test_every_event_that_a_hook_may_be_told_of_is_documented_and_happens() -> N
 
 @pytest.mark.parametrize(("name", "struct"), schemas.PUBLISHED.items())
 def test_a_published_schema_is_that_of_the_code(name: str, struct: type[msgspec.Struct]) -> None:
-    """If not: ``python -m supervisor.schemas docs``."""
+    """If not: ``python -m supervisor.reporting.schemas docs``."""
     assert json.loads(page(f"docs/{name}")) == schemas.schema(struct)
 
 
@@ -109,7 +109,13 @@ def test_every_page_is_in_the_index() -> None:
     assert [name for name in sorted(names) if f"]({name})" not in text] == []
 
 
-@pytest.mark.parametrize("package", ["supervisor/contract", "supervisor", "workers"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        *("supervisor/contract", "supervisor", "workers"),
+        *("supervisor/rules", "supervisor/host", "supervisor/reporting", "supervisor/systemd"),
+    ],
+)
 def test_every_module_has_a_line_in_the_architecture(package: str) -> None:
     text = page("docs/architecture.md").split("\n## Rooms\n")[1]
     heading = next(line for line in text.splitlines() if line.startswith(f"### `{package}`"))
@@ -228,8 +234,9 @@ def test_every_test_that_the_guarantees_name_exists() -> None:
 RUNNING = [
     *sorted((ROOT / "workers").rglob("*.py")),
     *(ROOT / "supervisor" / f"{name}.py" for name in ("supervision", "orders", "seats")),
-    *(ROOT / "supervisor" / f"{name}.py" for name in ("instance", "placement", "status")),
-    *(ROOT / "supervisor" / f"{name}.py" for name in ("livefeed", "logfiles", "cli/stop", "cli/restart")),
+    *(ROOT / "supervisor" / f"{name}.py" for name in ("host/instance", "rules/placement")),
+    *(ROOT / "supervisor" / "reporting" / f"{name}.py" for name in ("status", "livefeed", "logfiles")),
+    *(ROOT / "supervisor" / "cli" / f"{name}.py" for name in ("stop", "restart")),
     ROOT / "supervisor" / "systemd" / "install.py",
     *sorted((ROOT / "supervisor" / "control").glob("*.py")),
     *sorted((ROOT / "supervisor" / "operations").glob("*.py")),

@@ -15,9 +15,9 @@ from supervisor.contract.settings import Olap, Realtime, Settings
 from supervisor.governor import rounds
 from supervisor.governor.control import State
 from supervisor.governor.rounds import Governor
-from supervisor.journal import Happening, Journal
-from supervisor.lifecycle import State as SeatState
-from supervisor.loop import Loop, Timer
+from supervisor.host.loop import Loop, Timer
+from supervisor.reporting.journal import Happening, Journal
+from supervisor.rules.lifecycle import State as SeatState
 
 PARTITIONS = 4
 REALTIME, OLAP = 0, 1

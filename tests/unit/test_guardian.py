@@ -17,18 +17,18 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import guardian as guardians
-from supervisor import instance
-from supervisor.guardian import Guardian
-from supervisor.loop import Loop
+from supervisor.host import guardian as guardians
+from supervisor.host import instance
+from supervisor.host.guardian import Guardian
+from supervisor.host.loop import Loop
 
 _DEADLINE_S = 30.0
 
 # A worker's group is a shell here, and a grandchild that it has started.
 SUPERVISOR = """
 import os, subprocess, sys, time
-from supervisor.guardian import Guardian
-from supervisor.loop import Loop
+from supervisor.host.guardian import Guardian
+from supervisor.host.loop import Loop
 
 def group():
     shell = subprocess.Popen(

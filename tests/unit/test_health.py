@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from supervisor.contract.board import Stage
 from supervisor.contract.settings import Health
-from supervisor.health import Stalls, deadline_s, hung
+from supervisor.rules.health import Stalls, deadline_s, hung
 
 HEALTH = Health(idle_timeout_s=30, work_timeout_s=60, brokers_timeout_s=120, stall_timeout_s=60)
 START_S = 20.0

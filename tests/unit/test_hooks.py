@@ -18,12 +18,12 @@ from typing import Any
 import psutil
 import pytest
 
-from supervisor import hooks as hooks_module
 from supervisor.contract.settings import HookEvent
 from supervisor.contract.settings import Hooks as HookSettings
-from supervisor.hooks import Hooks
-from supervisor.journal import Journal
-from supervisor.loop import Loop
+from supervisor.host.loop import Loop
+from supervisor.reporting import hooks as hooks_module
+from supervisor.reporting.hooks import Hooks
+from supervisor.reporting.journal import Journal
 
 EVERY: list[HookEvent] = ["gave-up", "hung", "stalled", "parked", "recovered", "quarantined"]
 

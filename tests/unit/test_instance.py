@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import instance
 from supervisor.contract.faults import AlreadyRunning, Fault
+from supervisor.host import instance
 
 HOLD = (
     "import pathlib, sys; from supervisor import instance\n"

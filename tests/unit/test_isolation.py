@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.isolation import olap_cpus, realtime_cpus
+from supervisor.rules.isolation import olap_cpus, realtime_cpus
 
 machines = st.lists(st.integers(0, 63), min_size=1, max_size=64, unique=True)
 

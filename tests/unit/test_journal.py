@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import msgspec
 import pytest
 
-from supervisor.journal import KINDS, Happening, Journal
+from supervisor.reporting.journal import KINDS, Happening, Journal
 
 START = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from supervisor.lifecycle import TABLE, Event, State, after
-from supervisor.lifecycle_page import page
+from supervisor.rules.lifecycle import TABLE, Event, State, after
+from supervisor.rules.lifecycle_page import page
 
 OCCUPIED = {State.OPENING, State.SERVING, State.RETIRING, State.DRAINING}
 COMMANDS = (Event.PARK, Event.RELEASE, Event.RETIRE, Event.CLOSE)
@@ -121,6 +121,6 @@ TestLife = Life.TestCase
 
 def test_the_page_has_the_table_and_the_diagram_as_they_are_in_the_code() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert page(text) == text, "python -m supervisor.lifecycle_page docs/supervision.md"
+    assert page(text) == text, "python -m supervisor.rules.lifecycle_page docs/supervision.md"
     assert "| `retiring` |" in text
     assert "serving --> retiring: retire" in text

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import logfiles
 from supervisor.contract.faults import Fault
 from supervisor.contract.loglines import Line, encode
 from supervisor.contract.logoutput import LogFile
-from supervisor.logfiles import Follower, Wanted, last, resolve
+from supervisor.reporting import logfiles
+from supervisor.reporting.logfiles import Follower, Wanted, last, resolve
 
 
 def at(second: float, process: str = "olap-0", message: str = "", **more) -> Line:

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import pytest
 
-from supervisor.loop import Loop
+from supervisor.host.loop import Loop
 
 
 @pytest.fixture

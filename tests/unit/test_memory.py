@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from supervisor.memory import OomKills, rss_bytes
+from supervisor.host.memory import OomKills, rss_bytes
 
 
 def test_the_resident_memory_of_a_process_is_what_the_system_says() -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import notices
-from supervisor.loop import Loop
-from supervisor.notices import Systemd, gave_up, summary
-from supervisor.notify import Notifier
+from supervisor.host.loop import Loop
+from supervisor.systemd import notices
+from supervisor.systemd.notices import Systemd, gave_up, summary
+from supervisor.systemd.notify import Notifier
 
 
 class Manager:

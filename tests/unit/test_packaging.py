@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from packaging.utils import parse_wheel_filename
 
-from supervisor import installation
+from supervisor.host import installation
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-demo.lock", "requirements-dev.lock")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.contract.faults import ConfigurationFault
-from supervisor.placement import place
+from supervisor.rules.placement import place
 
 
 @given(st.integers(1, 300), st.data())

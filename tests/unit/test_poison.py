@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from supervisor.contract.messages import Suspect
-from supervisor.poison import Suspicions, counts
-from supervisor.policy import Cause
-from supervisor.tally import Death
+from supervisor.reporting.tally import Death
+from supervisor.rules.poison import Suspicions, counts
+from supervisor.rules.policy import Cause
 
 
 def named(suspect: Suspect | None) -> tuple[int, int, int, bool]:

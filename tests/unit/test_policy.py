@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.settings import Restart
-from supervisor.policy import Backoff, Cause, Intent, Verdict, blamed, classify, delays, describe, judge
+from supervisor.rules.policy import Backoff, Cause, Intent, Verdict, blamed, classify, delays, describe, judge
 
 CAUSES = {
     WorkerExit.OK: Cause.KILLED,  # it drained on a SIGTERM that was not ours

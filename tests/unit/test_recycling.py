@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.contract.settings import Limits
-from supervisor.recycling import Reason, Recycling
+from supervisor.rules.recycling import Reason, Recycling
 
 MB = 1024 * 1024
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from supervisor import render
-from supervisor.status import Governor, Partition, Realtime, Status, Worker
+from supervisor.reporting import render
+from supervisor.reporting.status import Governor, Partition, Realtime, Status, Worker
 
 FREE = Governor("free", None, None, 0)
 PROBE = Worker(

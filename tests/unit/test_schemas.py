@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from supervisor import status
 from supervisor.contract.board import Board, Role
-from supervisor.journal import Journal
+from supervisor.reporting import status
+from supervisor.reporting.journal import Journal
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -11,8 +11,8 @@ import pytest
 from supervisor.contract.board import Board
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.settings import Restart
-from supervisor.lifecycle import Event, State
-from supervisor.policy import Backoff, Cause
+from supervisor.rules.lifecycle import Event, State
+from supervisor.rules.policy import Backoff, Cause
 from supervisor.seat import Seat
 
 S = 1_000_000_000

@@ -9,8 +9,8 @@ import pytest
 from supervisor.contract.board import Board
 from supervisor.contract.faults import ConfigurationFault
 from supervisor.contract.settings import Realtime, Settings
-from supervisor.lifecycle import State
-from supervisor.policy import Cause
+from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Cause
 from supervisor.seats import MAX_PARTITIONS, Seats, slots_needed
 
 

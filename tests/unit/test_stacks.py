@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import stacks
+from supervisor.host import stacks
 
 SETUP = """
 import ctypes, os, pathlib, sys, threading, time

@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from supervisor import instance, status
 from supervisor.contract.board import Board, Phase, Role, Seat, Stage
 from supervisor.contract.faults import Fault
-from supervisor.lifecycle import State
-from supervisor.policy import Cause
+from supervisor.host import instance
+from supervisor.reporting import status
+from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Cause
 
 S = 1_000_000_000
 NOW = 1_000 * S

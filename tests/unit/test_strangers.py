@@ -14,18 +14,18 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from supervisor import strangers
-from supervisor.loop import Loop
-from supervisor.strangers import Strangers, adopts, hold_signals
+from supervisor.host import strangers
+from supervisor.host.loop import Loop
+from supervisor.host.strangers import Strangers, adopts, hold_signals
 
 _DEADLINE_S = 30.0
 
 # Stands before each script: a process that adopts orphans, and orphans that are dead at once or soon.
 PRELUDE = """
 import ctypes, json, os, signal, subprocess, sys, time
-from supervisor import strangers
-from supervisor.loop import Loop
-from supervisor.strangers import Strangers
+from supervisor.host import strangers
+from supervisor.host.loop import Loop
+from supervisor.host.strangers import Strangers
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 def orphan(seconds="0"):
@@ -194,9 +194,9 @@ def test_only_pid_1_holds_signals_back() -> None:
 
 PID_1 = """
 import os, signal, subprocess, sys
-from supervisor import strangers
-from supervisor.loop import Loop
-from supervisor.strangers import Strangers
+from supervisor.host import strangers
+from supervisor.host.loop import Loop
+from supervisor.host.strangers import Strangers
 assert os.getpid() == 1
 strangers.hold_signals()
 print("held", flush=True)

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from supervisor import crew, instance, orders
-from supervisor.child import Child, spawn
+from supervisor import crew, orders
 from supervisor.contract.board import Board
 from supervisor.contract.exits import Exit
 from supervisor.contract.faults import AlreadyRunning, ConfigurationFault
 from supervisor.contract.settings import App, Kafka, Olap, Realtime, Restart, Runtime, Settings
-from supervisor.loop import Loop
+from supervisor.host import instance
+from supervisor.host.child import Child, spawn
+from supervisor.host.loop import Loop
 from supervisor.supervision import Supervisor
 
 NOBODY_LISTENS = Kafka(bootstrap_servers="127.0.0.1:1")

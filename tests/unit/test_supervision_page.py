@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.budget import Budget
 from supervisor.contract.board import Stage
 from supervisor.contract.settings import Health, Restart
-from supervisor.health import deadline_s
-from supervisor.policy import Backoff, Cause, Verdict, blamed, delays, judge
+from supervisor.rules.budget import Budget
+from supervisor.rules.health import deadline_s
+from supervisor.rules.policy import Backoff, Cause, Verdict, blamed, delays, judge
 
 PAGE = (Path(__file__).parents[2] / "docs" / "supervision.md").read_text(encoding="utf-8")
 DEFAULTS = Restart(backoff_jitter=0.0)

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import tally
-from supervisor.tally import Death, Tally, read
+from supervisor.reporting import tally
+from supervisor.reporting.tally import Death, Tally, read
 
 
 def death(number: int = 0, **values: Any) -> Death:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from supervisor.cgroup import oom_kills, own_cgroup
+from supervisor.host.cgroup import oom_kills, own_cgroup
 
 __all__ = ["OomKills", "rss_bytes"]
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from supervisor.contract.messages import Command, Reopen, Report, Serve, Stop, decode_report, encode
 from supervisor.contract.settings import Settings
-from supervisor.groups import Leader
-from supervisor.guardian import Guardian
-from supervisor.policy import Intent
+from supervisor.host.groups import Leader
+from supervisor.host.guardian import Guardian
+from supervisor.rules.policy import Intent
 
 __all__ = ["Child", "spawn"]
 

@@ -1,11 +1,11 @@
-"""Writes the life of a seat into a page: ``python -m supervisor.lifecycle_page docs/supervision.md``."""
+"""Writes a seat's life into a page: ``python -m supervisor.rules.lifecycle_page docs/supervision.md``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from supervisor.lifecycle import TABLE, Event, State
+from supervisor.rules.lifecycle import TABLE, Event, State
 
 __all__ = ["page"]
 

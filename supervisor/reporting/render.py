@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from supervisor.status import Governor, Partition, Status, Worker
+from supervisor.reporting.status import Governor, Partition, Status, Worker
 
 __all__ = ["columns", "tables"]
 

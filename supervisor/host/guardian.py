@@ -28,7 +28,7 @@ import sys
 import time
 from pathlib import Path
 
-from supervisor.loop import Loop, Timer
+from supervisor.host.loop import Loop, Timer
 
 __all__ = ["Guardian"]
 

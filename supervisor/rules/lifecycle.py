@@ -2,7 +2,7 @@
 
 A *seat* is a place to be filled, such as ``olap-2``; processes come and go in it. What is done on a
 transition is the supervisor's (``supervision.py``); which transitions there are is said here alone. The
-documentation's table and diagram are made from this one (``python -m supervisor.lifecycle_page``).
+documentation's table and diagram are made from this one (``python -m supervisor.rules.lifecycle_page``).
 """
 
 from __future__ import annotations

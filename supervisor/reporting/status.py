@@ -7,13 +7,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from supervisor import instance
 from supervisor.contract.board import Board, Header, Phase, Role, Seat, Stage, WorkerSlot
 from supervisor.contract.faults import Fault
 from supervisor.contract.histogram import Histogram
 from supervisor.governor.control import State as Governing
-from supervisor.lifecycle import State
-from supervisor.policy import Cause
+from supervisor.host import instance
+from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Cause
 
 __all__ = [
     "Governor",

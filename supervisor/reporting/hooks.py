@@ -19,10 +19,10 @@ from pathlib import Path
 
 import msgspec
 
-from supervisor import courier
 from supervisor.contract.settings import Hooks as HookSettings
-from supervisor.journal import Happening
-from supervisor.loop import Loop, Timer
+from supervisor.host.loop import Loop, Timer
+from supervisor.reporting import courier
+from supervisor.reporting.journal import Happening
 
 __all__ = ["QUEUE", "Hooks"]
 

@@ -26,7 +26,7 @@ import signal
 from collections.abc import Callable, Collection
 from multiprocessing import resource_tracker
 
-from supervisor.loop import Loop, Timer
+from supervisor.host.loop import Loop, Timer
 
 __all__ = ["Strangers", "adopts", "hold_signals"]
 

@@ -1,4 +1,4 @@
-"""The JSON schemas of what is published: ``python -m supervisor.schemas docs`` writes them anew."""
+"""The JSON schemas of what is published: ``python -m supervisor.reporting.schemas docs`` writes them anew."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from supervisor.journal import Happening
-from supervisor.status import Status
+from supervisor.reporting.journal import Happening
+from supervisor.reporting.status import Status
 
 __all__ = ["PUBLISHED", "schema"]
 

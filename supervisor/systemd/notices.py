@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import MutableMapping
 from enum import Enum
 
-from supervisor.loop import Loop, Timer
-from supervisor.notify import Notifier
+from supervisor.host.loop import Loop, Timer
+from supervisor.systemd.notify import Notifier
 
 __all__ = ["Systemd", "gave_up", "summary"]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from supervisor.contract.messages import Suspect
-from supervisor.policy import Cause, describe
-from supervisor.tally import Death
+from supervisor.reporting.tally import Death
+from supervisor.rules.policy import Cause, describe
 
 __all__ = ["Suspicions", "counts"]
 
