@@ -26,6 +26,7 @@ from supervisor.contract.board import Board, Role, Stage, WorkerSlot
 from supervisor.contract.exits import Exit, WorkerExit
 from supervisor.contract.faults import Fault
 from supervisor.contract.messages import (
+    Command,
     Failed,
     Owned,
     Reopen,
@@ -59,6 +60,9 @@ class WorkerRole(Protocol):
 
     def step(self) -> None:
         """Do a bounded piece of work."""
+
+    def reopen(self) -> None:
+        """Open anew the files that it writes for others, whose names somebody has moved."""
 
     def drain(self) -> None:
         """Finish, flush, commit, close."""
@@ -181,13 +185,13 @@ def _await_role(
         slot.enter(Stage.STANDBY)
         slot.warm = warm()
         command = _next_command(connection, 0.5)
-        if command is not None:
+        if command is not None and not isinstance(command, Reopen):
             return command if isinstance(command, Serve) else None
     return None
 
 
-def _next_command(connection: Connection, wait_s: float) -> Serve | Stop | None:
-    """What the supervisor says, if it says something within ``wait_s``; what can be done at once is done.
+def _next_command(connection: Connection, wait_s: float) -> Command | None:
+    """What the supervisor says, if it says something within ``wait_s``; the log is reopened at once.
 
     The pipe is the second guard against orphanhood: it ends when the supervisor does.
     """
@@ -197,7 +201,6 @@ def _next_command(connection: Connection, wait_s: float) -> Serve | Stop | None:
         raise _Orphaned from error
     if isinstance(command, Reopen):
         logs.reopen()
-        return None
     return command
 
 
@@ -252,8 +255,12 @@ def _fill(
         if not told:
             told = True
             _announce(serve, connection)
-        if isinstance(_next_command(connection, role.rest_s), Stop):
+        slot.log_dropped = logs.dropped()
+        command = _next_command(connection, role.rest_s)
+        if isinstance(command, Stop):
             break
+        if isinstance(command, Reopen):
+            role.reopen()
     slot.enter(Stage.DRAINING)
     role.drain()
 

@@ -508,6 +508,9 @@ class OlapWorker:
         with contextlib.suppress(WorkerError):
             self.drain()
 
+    def reopen(self) -> None:
+        """It has no file open for others."""
+
     def drain(self) -> None:
         """Commit what is in hand and give everything back.
 

@@ -167,6 +167,9 @@ class Probe:
     def _declared(self) -> int:
         return self._settings.topics.declared()["input"].partitions or 0
 
+    def reopen(self) -> None:
+        """It has no file open for others."""
+
     def drain(self) -> None:
         """Nothing is in hand."""
 

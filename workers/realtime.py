@@ -280,6 +280,9 @@ class RealtimeWorker:
             else:
                 self._refused = failed
 
+    def reopen(self) -> None:
+        self._each_sink(lambda sink: sink.reopen())
+
     def drain(self) -> None:
         """Flush the sinks, commit, give everything back."""
         self._commit_and_wait()

@@ -84,6 +84,8 @@ class Transaction:
         """Begin, unless begun already."""
         if not self._begun:
             try:
+                # What librdkafka has to log waits for a poll; and there are no callbacks that would need it.
+                self._producer.poll(0)
                 self._producer.begin_transaction()
             except KafkaException as error:
                 raise self._verdict(error, "cannot begin") from error

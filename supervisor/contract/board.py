@@ -196,6 +196,8 @@ class WorkerSlot(_Slot):
     """When it had heard of its role; zero before."""
     warm = _Word(13)
     """Whether it has clients that are connected ahead of its role, or had them when it got one."""
+    log_dropped = _Word(14)
+    """Log lines that it could not put out, since it started: the log waits for nobody."""
 
     def enter(self, stage: Stage) -> None:
         """Note that the work has come to ``stage``, now: to get there is a heartbeat."""

@@ -57,6 +57,8 @@ class Worker(Struct, frozen=True):
     """When the seat will be filled again, while it waits out a backoff."""
     heartbeat_age_s: float | None
     events: int
+    log_dropped: int
+    """Log lines that the process could not put out."""
     generation: int
     """Which configuration and code the process has, or had: one more with each reload."""
     rss_bytes: int | None
@@ -233,6 +235,7 @@ def _worker(board: Board, place: int, now: int) -> Worker:
         retry_in_s=max(0, retry - now) / _NS if retry else None,
         heartbeat_age_s=_age(slot.heartbeat_ns, now) if slot else None,
         events=slot.events if slot else 0,
+        log_dropped=slot.log_dropped if slot else 0,
         generation=seat.generation,
         rss_bytes=seat.rss_bytes or None,
         nice=seat.nice if slot else None,

@@ -88,6 +88,9 @@ class _Puppet:
             record = self._board.olap(partition)
             record.in_hand, record.in_hand_end = record.position, record.position + 3
 
+    def reopen(self) -> None:
+        """It has no file."""
+
     def drain(self) -> None:
         self._do(self._script.get("drain"))
 

@@ -28,6 +28,7 @@ def worker(name: str, state: str = "serving", pid: int | None = 5_000, restarts:
         retry_in_s=None,
         heartbeat_age_s=0.1,
         events=0,
+        log_dropped=0,
         generation=1,
         rss_bytes=None,
         nice=None,

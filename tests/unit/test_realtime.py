@@ -29,6 +29,7 @@ class Kept:
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
+        self.reopened = 0
 
     def write(self, lines: Sequence[bytes]) -> None:
         self.lines += lines
@@ -37,7 +38,8 @@ class Kept:
 
     def poll(self) -> None: ...
 
-    def reopen(self) -> None: ...
+    def reopen(self) -> None:
+        self.reopened += 1
 
     def close(self) -> None: ...
 
@@ -93,6 +95,12 @@ def running(brokers: SimulatedBrokers, tmp_path: Path) -> Iterator[Running]:
     running = Running(brokers, tmp_path)
     yield running
     running.worker.close()
+
+
+def test_told_to_open_files_anew_it_tells_its_sinks(running: Running) -> None:
+    running.worker.open()
+    running.worker.reopen()
+    assert running.sink.reopened == 1
 
 
 def test_an_offset_counts_as_committed_once_the_brokers_have_said_so(running: Running) -> None:

@@ -22,6 +22,7 @@ PROBE = Worker(
     retry_in_s=None,
     heartbeat_age_s=0.1,
     events=0,
+    log_dropped=0,
     generation=1,
     rss_bytes=None,
     nice=0,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.contract.board import Board
 from supervisor.contract.exits import WorkerExit
 
 TAKE_PLACE = """
@@ -148,6 +149,8 @@ class Role:
             ours.send_bytes(encode(Reopen()))
         if self.steps == 2:
             ours.send_bytes(encode(Stop(10)))
+    def reopen(self):
+        print("reopened after step", self.steps)
     def drain(self): ...
 
 roles.build = lambda *arguments: Role()
@@ -168,9 +171,12 @@ def test_told_that_its_log_was_moved_a_worker_opens_a_new_one_and_goes_on(tmp_pa
         timeout=60,
     )
     assert done.returncode == WorkerExit.OK, done.stderr
-    for name, text in (("moved", "step 1"), ("olap-0.log", "step 2")):
-        lines = (tmp_path / "log" / name).read_bytes().splitlines()
-        assert json.loads(lines[-1])["message"] == text
+    said = {
+        name: [json.loads(line)["message"] for line in (tmp_path / "log" / name).read_bytes().splitlines()]
+        for name in ("moved", "olap-0.log")
+    }
+    assert said["moved"][-1] == "step 1"
+    assert said["olap-0.log"] == ["reopened after step 1", "step 2"]
 
 
 def test_a_worker_whose_standard_error_nobody_reads_serves_and_drains_as_ever(tmp_path: Path) -> None:
@@ -190,3 +196,5 @@ def test_a_worker_whose_standard_error_nobody_reads_serves_and_drains_as_ever(tm
     found = [json.loads(line) for line in (tmp_path / "log" / "olap-0.log").read_bytes().splitlines()]
     assert sum("of what nobody reads" in line["message"] for line in found) == 3000
     assert sum(line["message"].startswith("standard error takes no more lines") for line in found) == 1
+    board = Board.open(tmp_path / "board")
+    assert board.worker(0).log_dropped > 0
