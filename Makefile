@@ -25,7 +25,7 @@ endef
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint types check format lock clean
+.PHONY: help demo bench test test-unit lint types check format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ help:  ## list these targets
 # The recipe is one command, so make runs it without a shell between: Ctrl-C reaches the demo, make waits for it.
 demo: $(VENV)/.demo  ## see it all work, on a Kafka of its own; Ctrl-C ends it
 	@$(BIN)/supervisor demo
+
+bench: $(VENV)/.dev  ## throughput beside other stream processors, on a Kafka of its own; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/throughput.py --write
 
 test: $(VENV)/.dev  ## every test: units, real brokers, the command line as a user runs it
 	$(BIN)/python -m pytest $(RINGS)

@@ -17,17 +17,13 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
-import platform
 import random
-import resource
 import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from contestants import Circus, Contestant, Gunicorn, Ours, Supervisord
 from environment import Absent
+from machine import Machine
 
 _CACHE = Path(__file__).parent / ".cache"
 _PAUSE_S = (0.3, 1.3)
@@ -81,7 +78,7 @@ def main(
         raise click.BadParameter(f"the names are: {'; '.join(_CONTESTANTS)}", param_hint="--only")
     signal.signal(signal.SIGTERM, _interrupt)
     cache.mkdir(parents=True, exist_ok=True)
-    machine = _Machine()
+    machine = Machine()
     found: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ks-bench-")))
@@ -194,37 +191,6 @@ def _spread(values: list[float]) -> dict[str, float]:
         "worst_ms": round(ordered[-1], 2),
         "kills": len(ordered),
     }
-
-
-class _Machine:
-    """What it is, and how much of it others used meanwhile."""
-
-    def __init__(self) -> None:
-        self._load = os.getloadavg()[0]
-        self._began = time.monotonic()
-        self._busy = _busy_s()
-
-    def told(self) -> dict[str, Any]:
-        """To be called when all processes of the benchmark have ended: their CPU is counted then."""
-        own = sum(
-            usage.ru_utime + usage.ru_stime
-            for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        )
-        seconds = time.monotonic() - self._began
-        return {
-            "date": datetime.now(UTC).date().isoformat(),
-            "system": f"{platform.system()} {platform.release()}",
-            "cpus": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(),
-            "load_before": round(self._load, 2),
-            "seconds": round(seconds),
-            "cpus_used_by_others": round(max(0.0, _busy_s() - self._busy - own) / seconds, 2),
-        }
-
-
-def _busy_s() -> float:
-    times = psutil.cpu_times()
-    return times.user + times.system + times.nice
 
 
 # -- printing -------------------------------------------------------------------------------------------
