@@ -1,0 +1,144 @@
+"""How many events a second, and what an event costs: ours and its peers over the same topic, in turn.
+
+    python benchmarks/throughput.py --write                      (docs/benchmarks.md; what `make bench` does)
+    python benchmarks/throughput.py --events 100000 --rounds 1 --only ours --only prototype
+
+It starts three brokers of its own, fills the input once, and lets one after the other process it from its
+beginning, round by round, each time into a new topic that is read back and checked. What is measured, and
+how, is in the page that it writes. The peers are installed in fixed versions into ``--cache``; what cannot be
+had is reported as absent. Nothing else is left behind, and nothing listens but on loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.backlog import Backlog
+from benchmarks.environment import Absent
+from benchmarks.machine import Machine
+from benchmarks.peers import PEERS
+from benchmarks.peers.contract import Peer
+from benchmarks.throughput_page import page, plots, text
+from benchmarks.trial import Failed, run
+from supervisor.cluster import Cluster
+from supervisor.cluster.jars import KAFKA_VERSION
+
+_DOCS = Path(__file__).parents[1] / "docs"
+_CACHE = Path(__file__).parent / ".cache"
+_BROKERS = 3
+_PARTITIONS = 4
+_HEAP_MB = 1024
+_EVENLY = 4_000
+"""Events go to the partitions by the thousand: a multiple of this gives each as many."""
+
+
+@click.command()
+@click.option(
+    "--events", "count", default=2_000_000, show_default=True, help="Slow peers get a share of them."
+)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--only", multiple=True, metavar="NAME", help="Only those with these names; more than once.")
+@click.option("--cache", type=click.Path(path_type=Path), default=_CACHE, help="Their installations; kept.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--write", is_flag=True, help="Write docs/benchmarks.md and its plots.")
+def main(count: int, rounds: int, only: tuple[str, ...], cache: Path, as_json: bool, write: bool) -> None:
+    names = [peer.name for peer in PEERS]
+    if unknown := set(only) - set(names):
+        raise click.BadParameter(
+            f"{', '.join(sorted(unknown))}: the names are: {', '.join(names)}", param_hint="--only"
+        )
+    # Whoever ends it early leaves nothing running: brokers and peers are stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
+    cache = cache.resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    peers, absent = _installed([peer() for peer in PEERS if not only or peer.name in only], cache)
+    machine = Machine()
+    backlogs = {peer.name: _share(count, peer.share) for peer in peers}
+    with Cluster.start(brokers=_BROKERS, heap_mb=_HEAP_MB, notify=_say) as cluster:
+        found = _measure(peers, backlogs, cluster.bootstrap_servers, rounds, cache)
+    result = {
+        "machine": machine.told(),
+        "events": count,
+        "bytes": round(Backlog(count).mean_bytes(), 1),
+        "rounds": rounds,
+        "brokers": f"{_BROKERS} brokers of Kafka {KAFKA_VERSION}, heaps of {_HEAP_MB} MB",
+        "peers": {peer.name: {**_about(peer), **found[peer.name]} for peer in peers},
+        "absent": absent,
+    }
+    if write:
+        _write(result)
+    click.echo(json.dumps(result, indent=2) if as_json else text(result))
+
+
+def _installed(wanted: list[Peer], cache: Path) -> tuple[list[Peer], dict[str, str]]:
+    """Those that can be measured, and why the others cannot."""
+    ready, absent = [], {}
+    for peer in wanted:
+        _say(f"{peer.name}: installing")
+        try:
+            peer.install(cache)
+        except Absent as reason:
+            absent[peer.name] = str(reason)
+            _say(f"{peer.name}: absent: {reason}")
+        else:
+            ready.append(peer)
+    return ready, absent
+
+
+def _share(count: int, share: float) -> int:
+    """As many events for each partition, and some for each."""
+    return max(_EVENLY, int(count * share) // _EVENLY * _EVENLY)
+
+
+def _measure(
+    peers: list[Peer], counts: dict[str, int], servers: str, rounds: int, cache: Path
+) -> dict[str, dict[str, Any]]:
+    backlogs = {count: Backlog(count) for count in sorted(set(counts.values()))}
+    for count, backlog in backlogs.items():
+        _say(f"sending {count:,} events")
+        backlog.load(servers, _source(count), _PARTITIONS)
+    found: dict[str, dict[str, Any]] = {peer.name: {"trials": [], "failures": []} for peer in peers}
+    for number in range(1, rounds + 1):
+        for peer in peers:
+            count = counts[peer.name]
+            try:
+                trial = run(peer, servers, _source(count), backlogs[count], _PARTITIONS, cache)
+            except Failed as reason:
+                found[peer.name]["failures"].append({"round": number, "reason": str(reason)})
+                _say(f"round {number}, {peer.name}: failed: {reason}")
+                continue
+            found[peer.name]["trials"].append({"round": number, **trial.told()})
+            _say(f"round {number}, {peer.name}: {trial.line()}")
+    return found
+
+
+def _source(count: int) -> str:
+    return f"logins-{count}"
+
+
+def _about(peer: Peer) -> dict[str, str]:
+    return {"version": peer.version, "guarantee": peer.guarantee, "settings": peer.settings}
+
+
+def _write(result: dict[str, Any]) -> None:
+    (_DOCS / "benchmarks.md").write_text(page(result), encoding="utf-8")
+    (_DOCS / "plots").mkdir(exist_ok=True)
+    for name, picture in plots(result).items():
+        (_DOCS / "plots" / name).write_text(picture, encoding="utf-8")
+    _say(f"written: {_DOCS / 'benchmarks.md'}")
+
+
+def _say(what: str) -> None:
+    click.echo(what, err=True)
+
+
+if __name__ == "__main__":
+    main()
