@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.backlog import Backlog, create_topic
@@ -76,7 +77,7 @@ def run(peer: Peer, servers: str, source: str, backlog: Backlog, partitions: int
         try:
             output = Output(servers, target, partitions, backlog)
             _wait_whole(tree, output, backlog.count)
-        except WrongOutput as error:
+        except (WrongOutput, KafkaException) as error:
             raise Failed(str(error)) from error
         finally:
             tree.stop()

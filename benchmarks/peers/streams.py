@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.environment import Absent, clean
-from benchmarks.peers.contract import Job, Peer, told
+from benchmarks.peers.contract import PROCESSES, Job, Peer, told
 from supervisor.cluster import jvm
 from supervisor.contract.faults import Fault
 
@@ -23,7 +23,7 @@ _JAVA = ("-Xms512m", "-Xmx512m", "-XX:+UseParallelGC", "-Duser.language=en")
 _COMPILE_S = 120
 _OPTIONS = {
     "processing.guarantee": "exactly_once_v2",
-    "num.stream.threads": 2,
+    "num.stream.threads": PROCESSES,
     "commit.interval.ms": 100,
     "buffered.records.per.partition": 10_000,
     "consumer.max.poll.records": 10_000,
