@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,19 +29,28 @@ def _flow(task: Task) -> Dataflow:
     return flow
 
 
-def main() -> None:
-    task = told()
+def _store(task: Task) -> Path:
+    """Made by the first process; the others wait until it is whole."""
     store = Path(task.directory) / "recovery"
     if task.index == 0:
-        store.mkdir()
-        init_db_dir(store, task.count)
+        part = store.with_suffix(".part")
+        part.mkdir()
+        init_db_dir(part, task.count)
+        part.rename(store)
+    while not store.exists():
+        time.sleep(0.05)
+    return store
+
+
+def main() -> None:
+    task = told()
     addresses = [f"127.0.0.1:{port}" for port in task.ports]
     cli_main(
         _flow(task),
         process_id=task.index,
         addresses=addresses,
         epoch_interval=timedelta(seconds=task.options["epoch_s"]),
-        recovery_config=RecoveryConfig(str(store)),
+        recovery_config=RecoveryConfig(str(_store(task))),
     )
 
 

@@ -14,7 +14,7 @@ app = faust.App(
     _TASK.target,
     broker=";".join(f"aiokafka://{server}" for server in _TASK.servers.split(",")),
     store="memory://",
-    datadir=_TASK.directory,
+    datadir=f"{_TASK.directory}/{_TASK.index}",
     web_enabled=False,
     topic_disable_leader=True,
     consumer_auto_offset_reset="earliest",
