@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import platform
+import random
 import signal
 import statistics
 import subprocess
@@ -38,6 +39,9 @@ _PARTITIONS = 4
 _SLOTS = 40
 _MS = 1e6
 _PATIENCE_S = 60.0
+# Between a replacement and the next kill: the new spare has been imported by then, and the kill does not come
+# in step with anything.
+_PAUSE_S = (1.0, 3.0)
 
 # What happens between the kill and the output, in order; each step is the time since the one before.
 _STEPS = (
@@ -64,7 +68,6 @@ class Reader(threading.Thread):
                 "group.id": f"{installation.name}-reader",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
-                "fetch.wait.max.ms": 20,
             }
         )
         topic = installation.settings.topics.output.name
@@ -91,14 +94,26 @@ class Reader(threading.Thread):
 @click.option("--kills", default=50, show_default=True)
 @click.option("--rate", default=400, show_default=True, help="Events a second, over four partitions.")
 @click.option("--no-spare", is_flag=True, help="Without a process kept ready.")
+@click.option(
+    "--warm-up",
+    default=30.0,
+    show_default=True,
+    help="Seconds of load before the first kill: brokers that have just started spend the CPUs on compiling.",
+)
 @click.option("--bootstrap-servers", default="", help="Brokers to use instead of three of its own.")
 @click.option("--set", "keys", multiple=True, metavar="KEY=VALUE", help="Any key of the configuration.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def main(
-    kills: int, rate: int, no_spare: bool, bootstrap_servers: str, keys: tuple[str, ...], as_json: bool
+    kills: int,
+    rate: int,
+    no_spare: bool,
+    warm_up: float,
+    bootstrap_servers: str,
+    keys: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     with _brokers(bootstrap_servers) as servers:
-        result = _measure(servers, kills, rate, keys, spares=0 if no_spare else 1)
+        result = _measure(servers, kills, rate, keys, 0 if no_spare else 1, warm_up)
     print(json.dumps(result, indent=2) if as_json else _text(result))
     sys.exit(0 if result["lost"] == result["duplicated"] == result["other_findings"] == 0 else 1)
 
@@ -112,7 +127,7 @@ def _brokers(servers: str) -> Iterator[str]:
         yield cluster.bootstrap_servers
 
 
-def _measure(servers: str, kills: int, rate: int, keys: tuple[str, ...], spares: int) -> dict:
+def _measure(servers: str, kills: int, rate: int, keys: tuple[str, ...], spares: int, warm_up: float) -> dict:
     toml = f"restart.budget = 100000\nrestart.budget_total = 100000\nruntime.spares = {spares}"
     installation = Installation(servers, partitions=_PARTITIONS, toml=toml)
     load = None
@@ -124,7 +139,9 @@ def _measure(servers: str, kills: int, rate: int, keys: tuple[str, ...], spares:
         reader = Reader(installation)
         reader.start()
         load = _load(installation, servers, rate)
+        time.sleep(warm_up)
         loads = [os.getloadavg()[0]]
+        stolen, began = _stolen_s(), time.monotonic()
         gaps = []
         for number in range(kills):
             gaps.append(_kill(installation, board, reader, number % _PARTITIONS, spares))
@@ -134,6 +151,7 @@ def _measure(servers: str, kills: int, rate: int, keys: tuple[str, ...], spares:
                 file=sys.stderr,
                 flush=True,
             )
+        taken = (_stolen_s() - stolen) / (time.monotonic() - began)
         load.send_signal(signal.SIGINT)
         load.wait()
         installation.wait_committed(board)
@@ -141,7 +159,7 @@ def _measure(servers: str, kills: int, rate: int, keys: tuple[str, ...], spares:
         reader.join()
         installation.stop()
         found = audit(installation.settings, _PARTITIONS)
-        return _result(gaps, found, spares, loads)
+        return {**_result(gaps, found, spares, loads), "stolen_cpus": round(taken, 2)}
     finally:
         if load is not None and load.poll() is None:
             load.kill()
@@ -149,6 +167,11 @@ def _measure(servers: str, kills: int, rate: int, keys: tuple[str, ...], spares:
         if installation.process is not None and installation.process.poll() is None:
             installation.stop()
         installation.close()
+
+
+def _stolen_s() -> float:
+    """CPU time that the machine's host has given to others instead, since the boot."""
+    return int(Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def _load(installation: Installation, servers: str, rate: int) -> subprocess.Popen[bytes]:
@@ -173,6 +196,7 @@ def _kill(
         installation.wait(
             lambda: any(_is_warm_spare(board, slot) for slot in range(_SLOTS)), "a spare is warm"
         )
+    time.sleep(random.uniform(*_PAUSE_S))
     seat = _seat(board, index)
     killed = time.monotonic_ns()
     os.kill(seat.pid, signal.SIGKILL)
@@ -242,7 +266,8 @@ def _summary(values: list[float]) -> dict[str, float]:
 
 def _text(result: dict) -> str:
     lines = [
-        f"{result['machine']}, load {result['load'][0]:.1f} to {result['load'][1]:.1f}",
+        f"{result['machine']}, load {result['load'][0]:.1f} to {result['load'][1]:.1f}, "
+        f"CPUs that the host gave to others meanwhile {result['stolen_cpus']}",
         f"{result['kills']} kills, {'with a spare' if result['spares'] else 'without a spare'}",
     ]
     for name, title in (("served_ms", "first instruction"), ("visible_ms", "next output visible")):

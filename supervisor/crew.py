@@ -110,7 +110,7 @@ class Crew:
         return sum(not child.ready for child in self.children.values())
 
     def _limit(self, generation: int) -> int:
-        return self._settings[generation].runtime.max_starting or 2 * len(os.sched_getaffinity(0))
+        return self._settings[generation].runtime.max_starting or len(os.sched_getaffinity(0))
 
     def _spawn_one(self, generation: int) -> bool:
         slot = next(number for number in range(self._board.workers) if number not in self.children)

@@ -27,7 +27,7 @@ from supervisor.control.server import Server
 from supervisor.crew import Crew
 from supervisor.deaths import Deaths, Judgement
 from supervisor.governor.rounds import Governor
-from supervisor.host import instance
+from supervisor.host import instance, priority
 from supervisor.host.cgroup import CgroupTree
 from supervisor.host.child import Child
 from supervisor.host.guardian import Guardian
@@ -100,6 +100,7 @@ class Supervisor:
         """
         # Whoever started us may have ignored it, which outlives exec: then no child could be collected.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        priority.step_ahead()
         self._strangers.start()
         self._board.header.started_ns = time.monotonic_ns()
         self.loop.after(_BROKERS_PATIENCE_S, self._mention_waiting)

@@ -38,7 +38,7 @@ from supervisor.contract.messages import (
     encode,
 )
 from supervisor.contract.settings import Settings
-from supervisor.host import stacks
+from supervisor.host import priority, stacks
 from workers import fingerprint, threads
 from workers.errors import WorkerError
 
@@ -84,6 +84,7 @@ class _Stopping:
 
 def run(number: int, board_path: str, connection: Connection, settings: Settings, parent: int) -> NoReturn:
     """Entry point of the spawned process; ``number`` is its slot on the board."""
+    priority.step_back()
     _lead_group()
     _die_with(parent)
     _dump_stacks(Path(board_path).parent, number)

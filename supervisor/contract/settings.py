@@ -233,7 +233,7 @@ class Runtime(_Section, frozen=True):
     start_timeout_s: Annotated[float, Meta(gt=0)] = 30.0
     """How long a worker may take from its start to being ready for a role."""
     max_starting: WholeCount = 0
-    """Processes that may be starting at the same time; 0 is two per CPU."""
+    """Processes that may be starting at the same time; 0 is one per CPU."""
     spares: WholeCount = 1
     """Processes kept ready to take over from one that dies."""
     canary_s: Annotated[float, Meta(ge=0)] = 5.0

@@ -14,11 +14,11 @@ from supervisor.contract.faults import AlreadyRunning, Fault
 from supervisor.host import instance
 
 HOLD = (
-    "import pathlib, sys; from supervisor import instance\n"
+    "import pathlib, sys; from supervisor.host import instance\n"
     "descriptor = instance.claim(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()\n"
 )
 RACE = (
-    "import pathlib, sys; from supervisor import instance\n"
+    "import pathlib, sys; from supervisor.host import instance\n"
     "from supervisor.contract.faults import AlreadyRunning\n"
     "print('ready', flush=True); sys.stdin.readline()\n"
     "try:\n    descriptor = instance.claim(pathlib.Path(sys.argv[1])); print('held', flush=True)\n"
@@ -109,7 +109,7 @@ def test_of_several_at_once_exactly_one_gets_it(start: Start) -> None:
 def test_asking_who_holds_it_never_keeps_anybody_from_claiming(tmp_path: Path, start: Start) -> None:
     """A question that took the lock for a moment would let some of these claims fail."""
     code = (
-        "import pathlib, sys; from supervisor import instance\n"
+        "import pathlib, sys; from supervisor.host import instance\n"
         "print('asking', flush=True)\n"
         "while True: instance.holder(pathlib.Path(sys.argv[1]))\n"
     )

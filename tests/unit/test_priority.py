@@ -1,0 +1,75 @@
+"""Who goes first on a busy machine: the supervisor, where it may."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+STEPS = """
+import os
+from supervisor.host import priority
+
+def found():
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+os.nice({chosen})
+priority.step_ahead()
+ahead = found()
+priority.step_back()
+print(ahead, found())
+"""
+RAISE = "import os; os.setpriority(os.PRIO_PROCESS, 0, -1)"
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def permitted() -> bool:
+    return run(RAISE).returncode == 0
+
+
+def test_the_supervisor_steps_ahead_where_it_may_and_a_worker_back() -> None:
+    assert run(STEPS.format(chosen=0)).stdout.split() == ["-10" if permitted() else "0", "0"]
+
+
+@pytest.mark.parametrize("chosen", [1, 19])
+def test_a_priority_that_somebody_chose_stays(chosen: int) -> None:
+    assert run(STEPS.format(chosen=chosen)).stdout.split() == [str(chosen)] * 2
+
+
+def test_a_worker_of_a_supervisor_that_is_ahead_starts_at_its_own_priority() -> None:
+    if not permitted():
+        pytest.skip("nobody steps ahead here: the system does not permit it")
+    done = run(
+        """
+import multiprocessing, os, pathlib, tempfile
+from supervisor.contract.board import Board
+from supervisor.contract.messages import Serve, Stop, encode
+from supervisor.contract.settings import Settings
+from supervisor.host import priority
+from workers import roles
+from workers.main import run
+
+class Role:
+    rest_s = 0.0
+    def open(self):
+        os.write(1, b"%d " % os.getpriority(os.PRIO_PROCESS, 0))
+    def step(self): ...
+    def drain(self):
+        os.write(1, b"%d" % os.getpriority(os.PRIO_PROCESS, 0))
+
+roles.build = lambda *arguments: Role()
+priority.step_ahead()
+board = Board.create(pathlib.Path(tempfile.mkdtemp()) / "board", workers=1, partitions=1)
+ours, theirs = multiprocessing.Pipe()
+ours.send_bytes(encode(Serve("olap", 0, (0,), (), 7)))
+ours.send_bytes(encode(Stop(10)))
+run(0, str(board.path), theirs, Settings(), os.getppid())
+"""
+    )
+    assert done.stdout.split() == ["0", "7"], done.stderr
