@@ -20,6 +20,7 @@ __all__ = [
     "committed_offsets",
     "lookup_failed",
     "olap_consumer",
+    "olap_group",
     "olap_producer",
     "passes",
     "probe",
@@ -55,6 +56,11 @@ def transactional_id(settings: Settings, partition: int) -> str:
     return f"{settings.app.name}.{settings.topics.input.name}.{partition}"
 
 
+def olap_group(settings: Settings) -> str:
+    """The consumer group that has the committed offsets. Nobody is ever a member of it."""
+    return f"{settings.app.name}.olap"
+
+
 def olap_producer(settings: Settings, partition: int) -> Config:
     return {
         **_quick_connection(settings),
@@ -87,7 +93,7 @@ def olap_consumer(settings: Settings) -> Config:
         "fetch.message.max.bytes": 4_194_304,
         **settings.kafka.client,
         "bootstrap.servers": settings.kafka.bootstrap_servers,
-        "group.id": f"{settings.app.name}.olap",
+        "group.id": olap_group(settings),
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, Message
@@ -87,7 +87,9 @@ class PartitionWork:
             Consumer(client.olap_consumer(settings)),
             Consumer(client.changelog_consumer(settings)),
         )
-        self._transaction = Transaction(client.olap_producer(settings, partition), partition)
+        self._transaction = Transaction(
+            client.olap_producer(settings, partition), partition, client.olap_group(settings)
+        )
         self._tally = _Tally()
         self._next_offset = _UNKNOWN
         self._due = 0.0
@@ -275,7 +277,7 @@ class PartitionWork:
             raise self._limit_reached(exceeded, last, _offset(messages[last.index]))
 
     def _transform(self, messages: list[Message]) -> Batch:
-        batch = self._processor.process([message.value() for message in messages])
+        batch = self._processor.process(list(map(Message.value, messages)))
         self._produce(messages, batch)
         if self._dimensions:
             self._count(messages, batch)
@@ -309,17 +311,10 @@ class PartitionWork:
         return fault
 
     def _produce(self, messages: list[Message], batch: Batch) -> None:
-        if len(batch.payloads) == len(messages):
-            records = [
-                {"value": payload, "key": message.key()}
-                for payload, message in zip(batch.payloads, messages, strict=True)
-            ]
-        else:
-            records = [
-                {"value": payload, "key": messages[index].key()}
-                for payload, index in zip(batch.payloads, batch.indexes, strict=True)
-            ]
-        too_large = self._transaction.produce_all(self._topics.output.name, records)
+        keys = list(map(Message.key, messages))
+        if len(batch.payloads) < len(messages):
+            keys = [keys[index] for index in batch.indexes]
+        too_large = self._transaction.produce_all(self._topics.output.name, batch.payloads, keys)
         batch.reject(too_large, "TooLarge", "the enriched event is larger than a record may be")
         for bad in batch.bad:
             deadletter.send(self._transaction, self._topics.dlq.name, messages[bad.index], bad)
@@ -333,7 +328,7 @@ class PartitionWork:
         except (TypeError, IndexError) as error:
             raise self._uncountable(error) from error
 
-    def _uncountable(self, error: Exception) -> WorkerError:
+    def _uncountable(self, error: Exception | str) -> WorkerError:
         return WorkerError(
             f"partition {self.partition}: enrich() of {self._settings.app.pipeline} returned a key that "
             f"cannot be counted: {error}",
@@ -359,7 +354,7 @@ class PartitionWork:
             return
         self._write_state()
         self._slot.enter(Stage.SENDING_OFFSETS)
-        self._transaction.send_offsets(self.consumer, self._topics.input.name, self._next_offset)
+        self._transaction.send_offsets(self._topics.input.name, self._next_offset)
         self._slot.enter(Stage.COMMITTING)
         self._transaction.commit()
         self._publish_commit()
@@ -384,19 +379,19 @@ class PartitionWork:
         self._tally = _Tally()
 
     def _write_state(self) -> None:
-        produce, changelog = self._transaction.produce, self._topics.changelog.name
         try:
             partials = list(aggregates.records(self._counts, self.partition, self._dimensions))
         except (TypeError, ValueError) as error:  # a dimension too many or too few, or not for JSON
             raise self._uncountable(error) from error
-        for key, value in partials:
-            produce(self._topics.aggregates.name, value, key)
-        for window, dimensions, count in self._counts.changed():
-            produce(changelog, state.encode_count(count), state.count_key(window, dimensions))
-        self._counts.written()
-        for window, dimensions in self._counts.close_old():
-            produce(changelog, None, state.count_key(window, dimensions))
-        produce(changelog, state.encode_offset(self._next_offset, self._dimensions), state.OFFSET_KEY)
+        self._write(self._topics.aggregates.name, partials)
+        changes = state.changes(self._counts, self._next_offset, self._dimensions)
+        self._write(self._topics.changelog.name, changes)
+
+    def _write(self, topic: str, records: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Produce records of keys and values of our own making."""
+        keys, values = [key for key, _ in records], [value for _, value in records]
+        if self._transaction.produce_all(topic, values, keys):
+            raise self._uncountable("it is larger than a record may be")
 
     def close(self) -> None:
         """Give the partition back. What is not committed is dropped; the next owner processes it again."""

@@ -29,7 +29,16 @@ from workers import client
 from workers.errors import BrokersAway, StateMismatch
 from workers.windows import Dimensions, Window, WindowedCounts
 
-__all__ = ["OFFSET_KEY", "Changelog", "count_key", "encode_count", "encode_offset", "restore", "start_offset"]
+__all__ = [
+    "OFFSET_KEY",
+    "Changelog",
+    "changes",
+    "count_key",
+    "encode_count",
+    "encode_offset",
+    "restore",
+    "start_offset",
+]
 
 OFFSET_KEY = b"offset"
 _LOOKUP_TIMEOUT_S = 10.0
@@ -63,6 +72,20 @@ def encode_count(count: int) -> bytes:
 
 def encode_offset(next_offset: int, dimensions: Sequence[str]) -> bytes:
     return _encode(_Offset(next_offset, list(dimensions)))
+
+
+def changes(
+    counts: WindowedCounts, next_offset: int, dimensions: Sequence[str]
+) -> list[tuple[bytes, bytes | None]]:
+    """Keys and values of what a transaction adds to the changelog: the counts that have changed, which are
+    taken for written from then on, the end of those that are closed, and the offset they belong to."""
+    found: list[tuple[bytes, bytes | None]] = [
+        (count_key(window, values), encode_count(count)) for window, values, count in counts.changed()
+    ]
+    counts.written()
+    found += [(count_key(window, values), None) for window, values in counts.close_old()]
+    found.append((OFFSET_KEY, encode_offset(next_offset, dimensions)))
+    return found
 
 
 def restore(

@@ -13,13 +13,16 @@ The rules of exactly once:
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
 from supervisor.contract.exits import WorkerExit
 from workers import client
 from workers.errors import BrokersAway, Doubt, Fenced, WorkerError
+from workers.producer import Producer
+from workers.records import Headers
 
 __all__ = ["TooLarge", "Transaction"]
 
@@ -27,8 +30,7 @@ _OPEN_TIMEOUT_S = 30.0
 _COMMIT_TIMEOUT_S = 30.0
 _FIRST_LOOK_S = 0.01
 _LONGEST_LOOK_S = 0.5
-
-Headers = list[tuple[str, str | bytes | None]]
+_ROOM_S = 0.01
 
 
 class TooLarge(Exception):
@@ -39,9 +41,11 @@ class Transaction:
     """See the module. Not open, until :meth:`open`; then begun by the first record and ended by
     :meth:`commit`, again and again."""
 
-    def __init__(self, config: dict[str, Any], partition: int) -> None:
+    def __init__(self, config: dict[str, Any], partition: int, group: str) -> None:
+        """``group`` is the consumer group whose offset of ``partition`` is committed."""
         self._producer = Producer(config)
         self._partition = partition
+        self._group = group
         self._begun = False
 
     @property
@@ -53,7 +57,7 @@ class Transaction:
         try:
             # Only to be connected: without a connection the first look for the coordinator finds nobody to
             # ask, and the next one comes half a second later.
-            self._producer.list_topics("", timeout=_OPEN_TIMEOUT_S)
+            self._producer.connect(_OPEN_TIMEOUT_S)
             self._take_over()
         except KafkaException as error:
             raise self._verdict(error, "cannot take over the transactional id") from error
@@ -91,32 +95,35 @@ class Transaction:
                 raise self._verdict(error, "cannot begin") from error
             self._begun = True
 
-    def produce_all(self, topic: str, records: list[dict[str, Any]]) -> list[int]:
-        """Produce dicts of ``value`` and ``key`` to our partition of ``topic``, with no headers.
+    def produce_all(
+        self, topic: str, values: Sequence[bytes | None], keys: Sequence[bytes | None]
+    ) -> list[int]:
+        """Produce records, without headers, to our partition of ``topic``, waiting while the queue is full.
 
-        Returns the places of those that are too large; the others are in the transaction.
+        Returns the places of those that are too large; the others are in the transaction, in their order.
         """
-        accepted = self._producer.produce_batch(topic, records, partition=self._partition)
-        if accepted == len(records):
-            return []
         too_large: list[int] = []
-        again: list[tuple[int, dict[str, Any]]] = []
-        for place, record in enumerate(records):
-            error = record.pop("_error", None)
-            if error is None:
-                continue
-            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                too_large.append(place)
-            elif error.code() == KafkaError._QUEUE_FULL:
-                again.append((place, record))
-            else:
-                raise self._verdict(KafkaException(error), "cannot produce")
-        for place, record in again:
-            try:
-                self.produce(topic, record["value"], record["key"])
-            except TooLarge:
-                too_large.append(place)
+        begin = 0
+        while begin < len(values):
+            part = slice(begin, None) if begin else slice(None)
+            refused = self._producer.produce_batch(topic, self._partition, values[part], keys[part])
+            begin = self._first_to_repeat(begin, len(values), refused, too_large)
         return too_large
+
+    def _first_to_repeat(
+        self, begin: int, end: int, refused: list[tuple[int, int]], too_large: list[int]
+    ) -> int:
+        """Where to go on with a batch of which some were refused: with the first one that found the queue
+        full, since then all behind it did."""
+        for place, code in refused:
+            if code == KafkaError.MSG_SIZE_TOO_LARGE:
+                too_large.append(begin + place)
+            elif code == KafkaError._QUEUE_FULL:
+                self._producer.poll(_ROOM_S)
+                return begin + place
+            else:
+                raise self._verdict(KafkaException(KafkaError(code)), "cannot produce")
+        return end
 
     def produce(
         self, topic: str, value: bytes | None, key: bytes | None, headers: Headers | None = None
@@ -127,32 +134,21 @@ class Transaction:
         """
         while True:
             try:
-                self._producer.produce(
-                    topic, value=value, key=key, partition=self._partition, headers=headers or []
-                )
-            except BufferError:
-                self._wait_for_room()
+                self._producer.produce(topic, self._partition, value, key, headers or [])
             except KafkaException as error:
-                if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                code = error.args[0].code()
+                if code == KafkaError.MSG_SIZE_TOO_LARGE:
                     raise TooLarge from error
-                raise self._verdict(error, "cannot produce") from error
+                if code != KafkaError._QUEUE_FULL:
+                    raise self._verdict(error, "cannot produce") from error
+                self._producer.poll(_ROOM_S)
             else:
                 return
 
-    def _wait_for_room(self) -> None:
-        try:
-            self._producer.poll(0.1)
-        except KafkaException as error:  # it tells of fatal errors, too
-            raise self._verdict(error, "cannot produce") from error
-
-    def send_offsets(self, consumer: Consumer, topic: str, next_offset: int) -> None:
+    def send_offsets(self, topic: str, next_offset: int) -> None:
         """Put the input's offset into the transaction."""
         try:
-            self._producer.send_offsets_to_transaction(
-                [TopicPartition(topic, self._partition, next_offset)],
-                consumer.consumer_group_metadata(),
-                _COMMIT_TIMEOUT_S,
-            )
+            self._producer.send_offsets(self._group, topic, self._partition, next_offset, _COMMIT_TIMEOUT_S)
         except KafkaException as error:
             raise self._verdict(error, "cannot send offsets") from error
 

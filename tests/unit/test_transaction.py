@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import KafkaError
 from simulated_brokers import ADD_PARTITIONS, END_TXN, INIT_PRODUCER_ID, PRODUCE, SimulatedBrokers
 
 from supervisor.contract.exits import WorkerExit
@@ -34,11 +34,7 @@ def transaction(brokers: SimulatedBrokers, **more: object) -> Transaction:
         "logger": silent,
         **more,
     }
-    return Transaction(config, 1)
-
-
-def offsets_of(brokers: SimulatedBrokers) -> Consumer:
-    return Consumer({"bootstrap.servers": brokers.bootstrap, "group.id": "g", "log_level": 0})
+    return Transaction(config, 1, "g")
 
 
 def failure(act: Callable[[], object]) -> WorkerError:
@@ -57,7 +53,7 @@ def failed_in_the_background(brokers: SimulatedBrokers, request: int, error: int
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
-            ours._producer.produce(TOPIC, b"value", partition=1)
+            ours.produce(TOPIC, b"value", None)
             time.sleep(0.01)
         except Exception:
             return ours
@@ -68,21 +64,19 @@ def test_what_is_produced_is_committed(brokers: SimulatedBrokers) -> None:
     ours = transaction(brokers)
     ours.open()
     ours.begin()
-    assert ours.produce_all(TOPIC, [{"value": b"1", "key": None}, {"value": b"2", "key": b"k"}]) == []
-    consumer = offsets_of(brokers)
-    ours.send_offsets(consumer, INPUT, 2)
+    assert ours.produce_all(TOPIC, [b"1", b"2"], [None, b"k"]) == []
+    ours.send_offsets(INPUT, 2)
     assert ours.begun
     ours.commit()
     assert not ours.begun
-    consumer.close()
 
 
 def test_records_that_are_too_large_are_told_and_the_others_are_in(brokers: SimulatedBrokers) -> None:
     ours = transaction(brokers, **{"message.max.bytes": 1_000})
     ours.open()
     ours.begin()
-    records = [{"value": b"v" * size, "key": None} for size in (10, 2_000, 10, 3_000)]
-    assert ours.produce_all(TOPIC, records) == [1, 3]
+    values = [b"v" * size for size in (10, 2_000, 10, 3_000)]
+    assert ours.produce_all(TOPIC, values, [None] * 4) == [1, 3]
     with pytest.raises(TooLarge):
         ours.produce(TOPIC, b"v" * 2_000, None)
     ours.commit()
@@ -92,8 +86,8 @@ def test_a_full_queue_is_waited_for(brokers: SimulatedBrokers) -> None:
     ours = transaction(brokers, **{"queue.buffering.max.messages": 10})
     ours.open()
     ours.begin()
-    records = [{"value": b"%d" % number, "key": None} for number in range(100)]
-    assert ours.produce_all(TOPIC, records) == []
+    values = [b"%d" % number for number in range(100)]
+    assert ours.produce_all(TOPIC, values, [None] * 100) == []
     ours.commit()
 
 
@@ -109,18 +103,16 @@ def test_a_worker_that_was_fenced_knows_it_whatever_it_does_next(
 ) -> None:
     """Taken for doubt, it would be replaced, its replacement would fence the other owner, and so on."""
     ours = failed_in_the_background(brokers, request_, error)
-    consumer = offsets_of(brokers)
     if step == "begin":
         ours._begun = False
     steps: dict[str, Callable[[], object]] = {
         "produce": lambda: ours.produce(TOPIC, b"value", None),
-        "produce_all": lambda: ours.produce_all(TOPIC, [{"value": b"value", "key": None}]),
-        "send_offsets": lambda: ours.send_offsets(consumer, INPUT, 1),
+        "produce_all": lambda: ours.produce_all(TOPIC, [b"value"], [None]),
+        "send_offsets": lambda: ours.send_offsets(INPUT, 1),
         "commit": ours.commit,
         "begin": ours.begin,
     }
     assert failure(steps[step]).exit_code is WorkerExit.FENCED
-    consumer.close()
 
 
 def test_a_commit_that_is_refused_because_of_a_fence_is_a_fence(brokers: SimulatedBrokers) -> None:
