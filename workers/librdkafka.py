@@ -102,6 +102,7 @@ _declare(
     conf_set=(c_void_p, c_char_p, c_char_p, c_char_p, c_size_t),
     set_log_queue=(c_void_p, c_void_p),
     poll=(c_void_p, c_int),
+    flush=(c_void_p, c_int),
     metadata=(c_void_p, c_int, c_void_p, POINTER(c_void_p), c_int),
     produce_batch=(c_void_p, c_int32, c_int, c_void_p, c_int),
     header_add=(c_void_p, c_char_p, c_ssize_t, c_void_p, c_ssize_t),

@@ -29,9 +29,10 @@ _LEVELS = (50, 50, 50, logging.ERROR, logging.WARNING, logging.INFO, logging.INF
 
 
 class Producer:
-    """One transactional id. Every call but :meth:`poll` raises ``KafkaException``; times are seconds.
+    """One transactional id. Every call but :meth:`poll` and :meth:`flush` raises ``KafkaException``.
 
-    To be used by one thread at a time. Destroyed with the object; what is not flushed by then is dropped.
+    Times are seconds. To be used by one thread at a time, :meth:`flush` apart. Destroyed with the object;
+    what is not flushed by then is dropped.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -63,6 +64,10 @@ class Producer:
     def poll(self, timeout_s: float) -> None:
         """Log what librdkafka has to say; wait for that, if it has nothing yet."""
         api.rd_kafka_poll(self._client, _ms(timeout_s))
+
+    def flush(self, timeout_s: float) -> bool:
+        """Send what lingers, and wait until it is written; returns whether nothing is left to be."""
+        return not api.rd_kafka_flush(self._client, _ms(timeout_s))
 
     def init_transactions(self, timeout_s: float) -> None:
         check(api.rd_kafka_init_transactions(self._client, _ms(timeout_s)))

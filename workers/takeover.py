@@ -1,8 +1,8 @@
 """How a partition is taken over: what has to happen in order, and what can happen beside it.
 
 In order, which is what makes it exact: fence the former owner and end what it left open; then ask for the
-committed offset; then read the changelog to its end. After the fence no transaction of a former owner can end
-any more, so that the two stand still and belong to each other.
+committed offset and read the changelog to its end, side by side. After the fence no transaction of a former
+owner can end any more, so that the two stand still and belong to each other.
 
 Beside the fence, which takes the brokers longest: the offsets of the input are looked up, the changelog is
 read as far as it goes, and the input is fetched from where the former owner was last known to be. All of it
@@ -64,13 +64,12 @@ class Takeover:
 
         Returns that offset, and how many records retention has removed before it.
         """
+        found: list[int | None] = []
         try:
-            committed = client.committed_offsets(
-                self._consumer, [TopicPartition(self._input, self._partition)], _LOOKUP_TIMEOUT_S
-            )[self._partition]
+            together(lambda: found.append(self._committed()), self._changelog.read_on)
+            (committed,) = found
             if committed is not None and committed > self._high:
                 self._look_up_ends()
-            self._changelog.read_on()
         except KafkaException as error:
             raise client.lookup_failed(error, f"partition {self._partition}") from error
         begin, lost = state.start_offset(
@@ -85,6 +84,10 @@ class Takeover:
         if begin != self._assigned:
             self._assign(begin)
         return begin, lost
+
+    def _committed(self) -> int | None:
+        where = TopicPartition(self._input, self._partition)
+        return client.committed_offsets(self._consumer, [where], _LOOKUP_TIMEOUT_S)[self._partition]
 
     def _look_up_ends(self) -> None:
         where = TopicPartition(self._input, self._partition)

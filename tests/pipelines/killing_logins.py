@@ -52,17 +52,18 @@ def _after_consume(original, self, messages):
     return original(self, messages)
 
 
-def _mid_produce(original, self, topic, records):
-    if records and _token():
-        original(self, topic, records[: len(records) // 2])
-        self._producer.poll(0.05)  # some of them reach the brokers
+def _mid_produce(original, self, topic, values, keys):
+    if values and _token():
+        half = len(values) // 2
+        original(self, topic, values[:half], keys[:half])
+        self._producer.flush(0.05)  # some of them reach the brokers
         _die()
-    return original(self, topic, records)
+    return original(self, topic, values, keys)
 
 
 def _after_flush(original, self, *arguments):
     if _token():
-        self._producer.flush()
+        assert self._producer.flush(30)
         _die()
     return original(self, *arguments)
 

@@ -197,3 +197,20 @@ def test_a_coordinator_that_stays_busy_is_waited_for_to_the_end_and_no_further(
     ours = transaction(brokers)
     brokers.answer(INIT_PRODUCER_ID, *[KafkaError.CONCURRENT_TRANSACTIONS] * 1_000)
     assert failure(ours.open).exit_code is WorkerExit.BROKERS_UNREACHABLE
+
+
+def test_a_fence_that_is_met_while_records_linger_is_told_at_once(brokers: SimulatedBrokers) -> None:
+    """They cannot be written any more, and must not be waited for."""
+    ours = transaction(brokers, **{"linger.ms": 100, "transaction.timeout.ms": 60_000})
+    ours.open()
+    ours.begin()
+    brokers.answer(ADD_PARTITIONS, *[KafkaError.PRODUCER_FENCED] * 5)
+    ours.produce(TOPIC, b"value", None)
+    began = time.monotonic()
+
+    def commit() -> None:
+        ours.send_offsets(INPUT, 1)
+        ours.commit()
+
+    assert failure(commit).exit_code is WorkerExit.FENCED
+    assert time.monotonic() - began < 10
