@@ -25,7 +25,7 @@ endef
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test test-unit lint types check format lock clean
+.PHONY: help demo bench bench-soak test test-unit lint types check format lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,8 +34,12 @@ help:  ## list these targets
 demo: $(VENV)/.demo  ## see it all work, on a Kafka of its own; Ctrl-C ends it
 	@$(BIN)/supervisor demo
 
-bench: $(VENV)/.dev  ## throughput beside other stream processors, on a Kafka of its own; writes docs/benchmarks.md
-	$(BIN)/python benchmarks/throughput.py --write
+# One command each, as of the demo.
+bench: $(VENV)/.dev  ## every benchmark but the soak, in turn, on Kafkas of their own; writes docs/benchmarks.md
+	@$(BIN)/python benchmarks/all.py
+
+bench-soak: $(VENV)/.dev  ## half an hour under load with a kill a minute; into docs/benchmarks.md, too
+	@$(BIN)/python benchmarks/soak.py --write
 
 test: $(VENV)/.dev  ## every test: units, real brokers, the command line as a user runs it
 	$(BIN)/python -m pytest $(RINGS)

@@ -1,12 +1,12 @@
 """How many events a second, and what an event costs: ours and its peers over the same topic, in turn.
 
-    python benchmarks/throughput.py --write                      (docs/benchmarks.md; what `make bench` does)
+    python benchmarks/throughput.py --write                      (into the report, docs/benchmarks.md)
     python benchmarks/throughput.py --events 100000 --rounds 1 --only ours --only prototype
 
 It starts three brokers of its own, fills the input once, and lets one after the other process it from its
 beginning, round by round, each time into a new topic that is read back and checked. What is measured, and
-how, is in the page that it writes. The peers are installed in fixed versions into ``--cache``; what cannot be
-had is reported as absent. Nothing else is left behind, and nothing listens but on loopback.
+how, is in its section of the report. The peers are installed in fixed versions into ``--cache``; what cannot
+be had is reported as absent. Nothing else is left behind, and nothing listens but on loopback.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from benchmarks.environment import Absent
 from benchmarks.machine import Machine
 from benchmarks.peers import PEERS
 from benchmarks.peers.contract import Peer
-from benchmarks.throughput_page import page, plots, text
+from benchmarks.report import command, keep
+from benchmarks.throughput_page import text
 from benchmarks.trial import Failed, run
 from supervisor.cluster import Cluster
 from supervisor.cluster.jars import KAFKA_VERSION
 
-_DOCS = Path(__file__).parents[1] / "docs"
 _CACHE = Path(__file__).parent / ".cache"
 _BROKERS = 3
 _PARTITIONS = 4
@@ -48,7 +48,7 @@ _EVENLY = 4_000
 @click.option("--only", multiple=True, metavar="NAME", help="Only those with these names; more than once.")
 @click.option("--cache", type=click.Path(path_type=Path), default=_CACHE, help="Their installations; kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--write", is_flag=True, help="Write docs/benchmarks.md and its plots.")
+@click.option("--write", is_flag=True, help="Keep the result, and write the report anew.")
 def main(count: int, rounds: int, only: tuple[str, ...], cache: Path, as_json: bool, write: bool) -> None:
     names = [peer.name for peer in PEERS]
     if unknown := set(only) - set(names):
@@ -65,6 +65,7 @@ def main(count: int, rounds: int, only: tuple[str, ...], cache: Path, as_json: b
     with Cluster.start(brokers=_BROKERS, heap_mb=_HEAP_MB, notify=_say) as cluster:
         found = _measure(peers, backlogs, cluster.bootstrap_servers, rounds, cache)
     result = {
+        "command": command(),
         "machine": machine.told(),
         "events": count,
         "bytes": round(Backlog(count).mean_bytes(), 1),
@@ -74,7 +75,7 @@ def main(count: int, rounds: int, only: tuple[str, ...], cache: Path, as_json: b
         "absent": absent,
     }
     if write:
-        _write(result)
+        keep("throughput", result)
     click.echo(json.dumps(result, indent=2) if as_json else text(result))
 
 
@@ -126,14 +127,6 @@ def _source(count: int) -> str:
 
 def _about(peer: Peer) -> dict[str, str]:
     return {"version": peer.version, "guarantee": peer.guarantee, "settings": peer.settings}
-
-
-def _write(result: dict[str, Any]) -> None:
-    (_DOCS / "benchmarks.md").write_text(page(result), encoding="utf-8")
-    (_DOCS / "plots").mkdir(exist_ok=True)
-    for name, picture in plots(result).items():
-        (_DOCS / "plots" / name).write_text(picture, encoding="utf-8")
-    _say(f"written: {_DOCS / 'benchmarks.md'}")
 
 
 def _say(what: str) -> None:

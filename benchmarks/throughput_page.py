@@ -1,4 +1,4 @@
-"""What the throughput benchmark prints, and the page that it writes. Of its result alone."""
+"""What the throughput benchmark prints, and its section of the report. Of its result alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.goals import Goal
+from benchmarks.markdown import figure, machine, picture, spread, table
 from benchmarks.plots import Bar, bars
 
-__all__ = ["page", "plots", "text"]
+__all__ = ["goals", "plots", "section", "text"]
 
 Result = dict[str, Any]
 
@@ -18,10 +20,15 @@ RATE_PLOT, CPU_PLOT = "throughput.svg", "throughput-cpu.svg"
 _PROSE = Path(__file__).with_name("throughput.md")
 """What stands around the figures; ``{figures}`` is their place."""
 
+_CPU_US = 3.0
+_TIMES = {"ours": 5.0, "ours, with aggregates": 3.0}
+_RIVALS = ("Kafka Streams", "Quix Streams")
+"""Those that are exactly once, as ours is."""
+
 
 def text(result: Result) -> str:
     """Machine and tables, in Markdown."""
-    parts = [_machine(result)]
+    parts = [_conditions(result)]
     trials = _trials(result)
     if trials:
         parts += [_rates(trials), _starts(trials)]
@@ -29,11 +36,28 @@ def text(result: Result) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def page(result: Result) -> str:
-    """The whole of ``docs/benchmarks.md``."""
-    pictures = f"![Events a second](plots/{RATE_PLOT})\n\n![CPU time of an event](plots/{CPU_PLOT})"
+def section(result: Result) -> str:
+    """Its part of the report."""
+    pictures = f"{picture(RATE_PLOT, 'Events a second')}\n\n{picture(CPU_PLOT, 'CPU time of an event')}"
     figures = f"{pictures}\n\n{text(result)}" if _trials(result) else text(result)
     return _PROSE.read_text(encoding="utf-8").replace("{figures}", figures)
+
+
+def goals(result: Result) -> list[Goal]:
+    """What was to be reached, of those that were measured."""
+    trials = _trials(result)
+    found = []
+    if "ours" in trials:
+        cpu = statistics.median(trial["cpu_us"] for trial in trials["ours"])
+        reached = cpu <= _CPU_US
+        found.append(Goal("CPU of an event, exactly once", f"≤ {_CPU_US} µs", f"{cpu:.2f} µs", reached))
+    for name, goal in _TIMES.items():
+        for rival in _RIVALS:
+            if ratios := _ratios(trials, rival, name, "rate"):
+                ratio = statistics.median(ratios)
+                what = f"events/s, {name}, to those of {rival}"
+                found.append(Goal(what, f"≥ {goal:g} ×", f"{ratio:.1f} ×", ratio >= goal))
+    return found
 
 
 def plots(result: Result) -> dict[str, str]:
@@ -55,19 +79,15 @@ def _trials(result: Result) -> dict[str, list[dict[str, Any]]]:
 def _bars(trials: dict[str, list[dict[str, Any]]], key: str, form: str) -> list[Bar]:
     found = []
     for name, of in trials.items():
-        median, low, high = _spread([trial[key] for trial in of])
+        median, low, high = spread([trial[key] for trial in of])
         found.append(Bar(name, median, low, high, form.format(median), name.startswith("ours")))
     return found
 
 
-def _machine(result: Result) -> str:
-    told = result["machine"]
+def _conditions(result: Result) -> str:
     return (
-        f"{told['date']}: {told['system']}, {told['cpus']} CPUs, Python {told['python']}; load before "
-        f"{told['load_before']}, CPUs used by others meanwhile {told['cpus_used_by_others']}, "
-        f"{told['seconds']:,} s in all. "
-        f"{result['events']:,} events of {result['bytes']:.0f} bytes on average; "
-        f"{result['rounds']} rounds; {result['brokers']}."
+        f"{machine(result['machine'])} {result['events']:,} events of {result['bytes']:.0f} bytes on "
+        f"average; {result['rounds']} rounds; {result['brokers']}."
     )
 
 
@@ -80,9 +100,9 @@ def _rates(trials: dict[str, list[dict[str, Any]]]) -> str:
         rows.append(
             (
                 name,
-                *_figure(rate, "{:,.0f}"),
+                *figure(rate, "{:,.0f}"),
                 _ratio(trials, first, name, "rate"),
-                *_figure(cpu, "{:,.2f}"),
+                *figure(cpu, "{:,.2f}"),
                 _ratio(trials, first, name, "cpu_us"),
                 str(len(of)),
             )
@@ -91,13 +111,18 @@ def _rates(trials: dict[str, list[dict[str, Any]]]) -> str:
         *("", "events/s", "least – most", f"of {first}"),
         *("CPU, µs an event", "least – most", f"of {first}", "runs"),
     )
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _ratio(trials: dict[str, list[dict[str, Any]]], first: str, name: str, key: str) -> str:
-    base = {trial["round"]: trial[key] for trial in trials[first]}
-    ratios = [trial[key] / base[trial["round"]] for trial in trials[name] if trial["round"] in base]
+    ratios = _ratios(trials, first, name, key)
     return f"{statistics.median(ratios):.2f}" if ratios else "–"
+
+
+def _ratios(trials: dict[str, list[dict[str, Any]]], first: str, name: str, key: str) -> list[float]:
+    """Of what ``name`` did to what ``first`` did in the same round."""
+    base = {trial["round"]: trial[key] for trial in trials.get(first, [])}
+    return [trial[key] / base[trial["round"]] for trial in trials.get(name, []) if trial["round"] in base]
 
 
 def _starts(trials: dict[str, list[dict[str, Any]]]) -> str:
@@ -123,7 +148,7 @@ def _starts(trials: dict[str, list[dict[str, Any]]]) -> str:
         "measured, s",
         "repeated, most",
     )
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _about(result: Result) -> str:
@@ -131,7 +156,7 @@ def _about(result: Result) -> str:
         (name, about["version"], about["guarantee"], about["settings"])
         for name, about in result["peers"].items()
     ]
-    return _table(("", "version", "guarantees of its output", "settings"), rows) if rows else ""
+    return table(("", "version", "guarantees of its output", "settings"), rows)
 
 
 def _unmeasured(result: Result) -> str:
@@ -141,18 +166,4 @@ def _unmeasured(result: Result) -> str:
         for name, about in result["peers"].items()
         for failure in about["failures"]
     ]
-    return _table(("", "not measured"), rows) if rows else ""
-
-
-def _figure(values: Sequence[float], form: str) -> tuple[str, str]:
-    median, low, high = _spread(values)
-    return form.format(median), f"{form.format(low)} – {form.format(high)}"
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float, float]:
-    return statistics.median(values), min(values), max(values)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in (heads, *rows)]
-    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])
+    return table(("", "not measured"), rows)

@@ -153,7 +153,7 @@ def result() -> dict[str, Any]:
 
 
 def test_the_page_has_medians_ratios_within_a_round_and_who_was_not_measured() -> None:
-    page = throughput_page.page(result())
+    page = throughput_page.section(result())
     assert "{figures}" not in page
     assert "| ours | 150,000 | 100,000 – 200,000 | 1.00 |" in page
     assert "| slow & steady | 25,000 | 10,000 – 40,000 | 0.15 |" in page
