@@ -22,7 +22,6 @@ import json
 import os
 import platform
 import signal
-import socket
 import statistics
 import sys
 import time
@@ -41,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from installation import Installation
 
-from benchmarks.livelatency import Load, Reader, quantiles
+from benchmarks.livelatency import Load, Reader, connects, quantiles
 from supervisor.cluster import Cluster
 from supervisor.contract.board import Role
 from supervisor.generate.events import events
@@ -75,7 +74,7 @@ class Stand:
         self.board = installation.board()
         # The feed is there as soon as the real-time worker has its role; OLAP workers begin at the same time.
         path = installation.directory / "run" / "live.sock"
-        installation.wait(lambda: _connects(path), "the live feed is served")
+        installation.wait(lambda: connects(path), "the live feed is served")
         self.reader = Reader(path)
         self.reader.start()
         installation.wait_serving(self.board)
@@ -88,13 +87,6 @@ class Stand:
         if process is not None and process.poll() is None:
             self.installation.stop()
         self.installation.close()
-
-
-def _connects(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as trial, contextlib.suppress(OSError):
-        trial.connect(str(path))
-        return True
-    return False
 
 
 def _fill(servers: str, topic: str, count: int) -> None:

@@ -1,10 +1,11 @@
-"""How old real-time events are when the live feed shows them: a load that dates each event, and a reader.
+"""How old events are when they are seen: a load that dates each event, and readers of feed and topics.
 
-Both are threads of one process, and share its monotonic clock.
+All are threads of one process, and share its monotonic clock.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import threading
@@ -12,11 +13,11 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from confluent_kafka import Producer
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
 from supervisor.generate.events import events
 
-__all__ = ["Load", "Reader", "quantiles"]
+__all__ = ["Load", "Reader", "TopicReader", "connects", "quantiles"]
 
 _MARK = re.compile(rb'"device_id":"ns(\d+)"')
 _TICK_S = 0.001
@@ -24,16 +25,26 @@ _UNACKNOWLEDGED = 10
 
 
 class Load(threading.Thread):
-    """Sends ``rate`` events a second, ten to a partition in turn, each with the moment it was due to be sent.
+    """Sends ``rate`` events a second, some in a row to each partition in turn, with the moment they were due.
 
     While brokers are slow to acknowledge, what is due meanwhile waits and is sent together, as a producer
     with few requests in flight does. librdkafka's own limit of them (as an idempotent producer has it) is
     never met: behind it its threads spin, and what is measured is how they fight for the CPU.
     """
 
-    def __init__(self, servers: str, topic: str, rate: int, partitions: int) -> None:
+    def __init__(
+        self,
+        servers: str,
+        topic: str,
+        rate: int,
+        partitions: int,
+        *,
+        linger_ms: float = 1.0,
+        in_a_row: int = 10,
+    ) -> None:
         super().__init__(daemon=True)
-        self._producer = Producer({"bootstrap.servers": servers, "linger.ms": 1})
+        self._in_a_row = in_a_row
+        self._producer = Producer({"bootstrap.servers": servers, "linger.ms": linger_ms})
         self._topic, self._rate, self._partitions = topic, rate, partitions
         self._samples = [value for _, value in islice(events(3), 1_000) if b'"device_id"' in (value or b"")]
         self.done = threading.Event()
@@ -60,16 +71,32 @@ class Load(threading.Thread):
     def _send(self, number: int, due_ns: int) -> None:
         sample = self._samples[number % len(self._samples)]
         value = re.sub(rb'"device_id":"[^"]*"', b'"device_id":"ns%d"' % due_ns, sample)
-        self._producer.produce(self._topic, value, partition=number // 10 % self._partitions)
+        self._producer.produce(self._topic, value, partition=number // self._in_a_row % self._partitions)
 
 
-class Reader(threading.Thread):
-    """Reads the live feed, and notes how old each event is, and when it was shown."""
+class _Watch(threading.Thread):
+    """Notes how old each event is when it is seen."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
         self.seen: list[tuple[int, float]] = []
         """When it was sent, and its age in milliseconds."""
+
+    def note(self, value: bytes, now: int) -> None:
+        if found := _MARK.search(value):
+            sent = int(found[1])
+            self.seen.append((sent, (now - sent) / 1e6))
+
+    def ages(self, begin: int, end: int) -> list[float]:
+        """Of the events sent between two moments; all of them must have been shown."""
+        return [age for sent, age in self.seen if begin <= sent < end]
+
+
+class Reader(_Watch):
+    """Reads the live feed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
         self._feed = socket.socket(socket.AF_UNIX)
         self._feed.connect(str(path))
 
@@ -79,9 +106,7 @@ class Reader(threading.Thread):
             now = time.monotonic_ns()
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
-                if found := _MARK.search(line):
-                    sent = int(found[1])
-                    self.seen.append((sent, (now - sent) / 1e6))
+                self.note(line, now)
 
     def _receive(self) -> bytes:
         try:
@@ -89,9 +114,30 @@ class Reader(threading.Thread):
         except OSError:
             return b""
 
-    def ages(self, begin: int, end: int) -> list[float]:
-        """Of the events sent between two moments; all of them must have been shown."""
-        return [age for sent, age in self.seen if begin <= sent < end]
+
+class TopicReader(_Watch):
+    """Reads a topic from its end on, as a ``read_committed`` consumer with nothing else to do."""
+
+    def __init__(self, servers: str, topic: str, partitions: int) -> None:
+        super().__init__()
+        self.done = threading.Event()
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": servers,
+                "group.id": "latency",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 500,
+            }
+        )
+        self._consumer.assign([TopicPartition(topic, number, OFFSET_END) for number in range(partitions)])
+
+    def run(self) -> None:
+        while not self.done.is_set():
+            message = self._consumer.poll(0.1)
+            if message is not None and message.error() is None:
+                self.note(message.value() or b"", time.monotonic_ns())
+        self._consumer.close()
 
 
 def quantiles(ages: list[float]) -> dict[str, float]:
@@ -103,3 +149,11 @@ def quantiles(ages: list[float]) -> dict[str, float]:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
     return {"n": len(ordered), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": ordered[-1]}
+
+
+def connects(path: Path) -> bool:
+    """Whether somebody serves the live feed there."""
+    with socket.socket(socket.AF_UNIX) as trial, contextlib.suppress(OSError):
+        trial.connect(str(path))
+        return True
+    return False
