@@ -24,8 +24,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from installation import Installation
-
+from benchmarks import starting
 from benchmarks.latency_page import COMMITTED, FLOOR, SHOWN, text
 from benchmarks.livelatency import Load, Reader, TopicReader, connects, quantiles
 from benchmarks.machine import Machine
@@ -96,7 +95,7 @@ def _round(
     servers: str, rate: int, seconds: float, warm_up_s: float, sets: tuple[str, ...]
 ) -> dict[str, list[float]]:
     """Ages in milliseconds, by who has seen the events."""
-    installation = Installation(servers, partitions=_PARTITIONS)
+    installation = starting.installation(servers)
     topics = installation.settings.topics
     with contextlib.ExitStack() as stack:
         stack.callback(installation.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,16 +13,25 @@ from typing import Any
 import psutil
 from installation import Installation
 
+from benchmarks.environment import clean
 from supervisor.contract.board import Board, Role
 from supervisor.generate.events import events
 
-__all__ = ["command_line", "first_output", "many", "memory"]
+__all__ = ["command_line", "first_output", "installation", "many", "memory"]
 
 _PARTITIONS = 4
 _WAITING = 400
 """Events that are there before the start."""
 _IDLE_S = 5.0
 _MB = 1_000_000
+_CACHE = Path(__file__).parent / ".cache"
+
+
+def installation(servers: str, partitions: int = _PARTITIONS, toml: str = "") -> Installation:
+    """One whose processes find byte code from the second start on, as those of an installed package do."""
+    made = Installation(servers, partitions=partitions, toml=toml)
+    made.environment = clean(made.environment, _CACHE)
+    return made
 
 
 def command_line(runs: int) -> dict[str, list[float]]:
@@ -29,11 +39,12 @@ def command_line(runs: int) -> dict[str, list[float]]:
     # The script that an installation has, not ``-m``: it is what people call.
     told = (str(Path(sys.executable).with_name("supervisor")), "--help")
     nothing = (sys.executable, "-c", "pass")
+    variables = clean(dict(os.environ), _CACHE)
     found: dict[str, list[float]] = {"help": [], "interpreter": []}
     for _ in range(runs):
         for name, words in (("interpreter", nothing), ("help", told)):
             began = time.monotonic()
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=variables)
             found[name].append(round((time.monotonic() - began) * 1e3, 1))
     return found
 
@@ -43,16 +54,16 @@ def first_output(servers: str) -> dict[str, float]:
 
     Topics and events are there before, as they are wherever a supervisor is started again.
     """
-    installation = Installation(servers, partitions=_PARTITIONS)
+    ours = installation(servers)
     try:
-        installation.create_topics()
-        installation.produce(islice(events(1), _WAITING))
+        ours.create_topics()
+        ours.produce(islice(events(1), _WAITING))
         began = time.monotonic_ns()
-        installation.start()
-        board = installation.board()
-        installation.wait(lambda: any(_moments(board)), "something is committed")
+        ours.start()
+        board = ours.board()
+        ours.wait(lambda: any(_moments(board)), "something is committed")
         first = min(moment for moment in _moments(board) if moment)
-        installation.wait_serving(board)
+        ours.wait_serving(board)
         workers = [board.worker(seat.worker - 1) for seat in _seats(board, Role.OLAP)]
         moments = {
             "the supervisor is there": board.header.started_ns,
@@ -62,49 +73,49 @@ def first_output(servers: str) -> dict[str, float]:
             "first output is committed": first,
             "every seat is served": max(board.seat(place).owned_ns for place in range(board.header.seats)),
         }
-        installation.stop()
+        ours.stop()
         return {what: round((moment - began) / 1e6, 1) for what, moment in moments.items()}
     finally:
-        installation.close()
+        ours.close()
 
 
 def memory(servers: str) -> dict[str, list[float]]:
     """Memory that a process shares with no other, in MB, by what it is, with nothing to do."""
-    installation = Installation(servers, partitions=_PARTITIONS)
+    ours = installation(servers)
     try:
-        installation.create_topics()
-        installation.produce(islice(events(1), _WAITING))
-        installation.start()
-        board = installation.board()
-        installation.wait_serving(board)
-        installation.wait_committed(board)
+        ours.create_topics()
+        ours.produce(islice(events(1), _WAITING))
+        ours.start()
+        board = ours.board()
+        ours.wait_serving(board)
+        ours.wait_committed(board)
         time.sleep(_IDLE_S)
-        found = _unique(installation, board)
-        installation.stop()
+        found = _unique(ours, board)
+        ours.stop()
         return found
     finally:
-        installation.close()
+        ours.close()
 
 
 def many(servers: str, count: int, total: int) -> dict[str, float]:
     """Seconds of each step of ``count`` OLAP workers with a partition each, over ``total`` events."""
-    installation = Installation(servers, partitions=count)
+    ours = installation(servers, count)
     try:
-        installation.create_topics()
-        installation.produce(islice(events(1), total))
+        ours.create_topics()
+        ours.produce(islice(events(1), total))
         began = time.monotonic()
-        installation.start()
-        board = installation.board()
-        installation.wait_serving(board)
+        ours.start()
+        board = ours.board()
+        ours.wait_serving(board)
         serving = time.monotonic()
-        installation.wait_committed(board)
+        ours.wait_committed(board)
         done = time.monotonic()
-        unique = sum(map(sum, _unique(installation, board).values()))
+        unique = sum(map(sum, _unique(ours, board).values()))
         stopping = time.monotonic()
-        code = installation.stop()
+        code = ours.stop()
         stopped = time.monotonic()
         if code:
-            raise RuntimeError(f"{count} workers: the supervisor ended with {code}\n{installation.tail()}")
+            raise RuntimeError(f"{count} workers: the supervisor ended with {code}\n{ours.tail()}")
         return {
             "workers": count,
             "events": total,
@@ -115,7 +126,7 @@ def many(servers: str, count: int, total: int) -> dict[str, float]:
             "unique_mb": round(unique, 1),
         }
     finally:
-        installation.close()
+        ours.close()
 
 
 def _moments(board: Board) -> list[int]:
@@ -127,9 +138,9 @@ def _seats(board: Board, role: Role) -> list[Any]:
     return [seat for seat in every if seat.role == role]
 
 
-def _unique(installation: Installation, board: Board) -> dict[str, list[float]]:
-    assert installation.process is not None
-    supervisor = installation.process.pid
+def _unique(ours: Installation, board: Board) -> dict[str, list[float]]:
+    assert ours.process is not None
+    supervisor = ours.process.pid
     found: dict[str, list[float]] = {"supervisor": [_uss(supervisor)]}
     for slot in map(board.worker, range(board.workers)):
         if slot.pid and psutil.pid_exists(slot.pid):

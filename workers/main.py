@@ -39,7 +39,7 @@ from supervisor.contract.messages import (
 )
 from supervisor.contract.settings import Settings
 from supervisor.host import priority, stacks
-from workers import fingerprint, threads
+from workers import fingerprint, lean, threads
 from workers.errors import WorkerError
 
 __all__ = ["WorkerRole", "run"]
@@ -149,7 +149,8 @@ def _live(
     slot.role = Role.SPARE
     slot.enter(Stage.STARTING)
     try:
-        from workers import roles  # imports the Kafka client
+        lean.import_client()
+        from workers import roles
 
         pipeline = roles.load_pipeline(settings)
         slot.enter(Stage.STANDBY)
