@@ -10,8 +10,10 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
@@ -22,6 +24,7 @@ __all__ = ["Load", "Reader", "TopicReader", "connects", "quantiles"]
 _MARK = re.compile(rb'"device_id":"ns(\d+)"')
 _TICK_S = 0.001
 _UNACKNOWLEDGED = 10
+_CLIENT = {"linger.ms": 1}
 
 
 class Load(threading.Thread):
@@ -39,12 +42,12 @@ class Load(threading.Thread):
         rate: int,
         partitions: int,
         *,
-        linger_ms: float = 1.0,
+        client: Mapping[str, Any] = _CLIENT,
         in_a_row: int = 10,
     ) -> None:
         super().__init__(daemon=True)
         self._in_a_row = in_a_row
-        self._producer = Producer({"bootstrap.servers": servers, "linger.ms": linger_ms})
+        self._producer = Producer({"bootstrap.servers": servers, **client})
         self._topic, self._rate, self._partitions = topic, rate, partitions
         self._samples = [value for _, value in islice(events(3), 1_000) if b'"device_id"' in (value or b"")]
         self.done = threading.Event()
