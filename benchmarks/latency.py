@@ -36,7 +36,7 @@ from supervisor.contract.settings import Olap
 _BROKERS = 3
 _PARTITIONS = 4
 _SETTLE_S = 2.0
-# A broker answers a connection's requests one after the other, and an acknowledged event waits for its copies.
+# A broker answers a connection's requests in turn, and an acknowledged event waits for its copies.
 # So each is sent at once where nothing is under way, and else with those that come meanwhile.
 _CLIENT = {"linger.ms": 0, "max.in.flight.requests.per.connection": 1}
 _CURVE = [*range(100), 99.5, 99.9]

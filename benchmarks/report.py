@@ -24,7 +24,7 @@ __all__ = ["PARTS", "command", "keep", "page", "plots", "results", "write"]
 
 Result = dict[str, Any]
 
-PARTS = ("throughput", "latency", "isolation", "recovery", "supervision", "start", "soak")
+PARTS = ("throughput", "anatomy", "latency", "isolation", "recovery", "supervision", "start", "soak")
 """In the order in which they stand in the report."""
 
 _HERE = Path(__file__).parent
