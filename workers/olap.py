@@ -20,6 +20,7 @@ from supervisor.contract.exits import WorkerExit
 from supervisor.contract.messages import Suspect
 from supervisor.contract.settings import Settings
 from workers import aggregates, careful, client, contest, deadletter, state
+from workers.cadence import Cadence
 from workers.decode import BadRecord, Batch, Processor
 from workers.errors import DlqLimitReached, WorkerError
 from workers.limits import DlqLimit
@@ -75,7 +76,7 @@ class PartitionWork:
         self._dimensions = pipeline.dimensions if settings.olap.aggregates else ()
         self._processor = Processor(pipeline)
         self._counts = WindowedCounts(settings.olap.window_retention_s)
-        self._interval_s = settings.olap.commit_interval_ms / 1000
+        self._cadence = Cadence(settings.olap)
         self._slot = slot
         self._record = record
         self._suspect = suspect
@@ -92,7 +93,6 @@ class PartitionWork:
         )
         self._tally = _Tally()
         self._next_offset = _UNKNOWN
-        self._due = 0.0
         self._eager_until = 0.0
         self._rate = rate
         self._throttle = Throttle(time.monotonic())
@@ -157,8 +157,9 @@ class PartitionWork:
         if not self._transaction.begun:
             # consume() waits until it has a full batch or its time is over, so an event may already have
             # waited for wait_s when it is returned: the interval counts from here, not from its arrival.
-            patience = wait_s if 0 < wait_s <= self._interval_s <= _DEAF_S else self._interval_s
-            self._due = time.monotonic() + (0.0 if eager else patience)
+            interval = self._cadence.interval_s
+            patience = wait_s if 0 < wait_s <= interval <= _DEAF_S else interval
+            self._cadence.begin(time.monotonic(), 0.0 if eager else patience)
         most = careful.batch_size(self._suspect, self._next_offset, self._settings.olap.batch_events)
         if allowed is not None:
             most = min(most, allowed)
@@ -168,6 +169,7 @@ class PartitionWork:
         # What librdkafka reports stands among the records. It is judged behind them: the end of the partition
         # is reached when they are processed, not before.
         records = [message for message in messages if message.error() is None]
+        self._cadence.fetched(len(records), most)
         if records:
             if eager and not self._record.fetched_ns > self._record.owned_ns:
                 self._record.fetched_ns = time.monotonic_ns()
@@ -179,15 +181,13 @@ class PartitionWork:
         return bool(records)
 
     def _commit_if_due(self) -> None:
-        if self._transaction.begun and (
-            time.monotonic() >= self._due or self._tally.events >= self._settings.olap.commit_events
-        ):
+        if self._transaction.begun and self._cadence.is_due(time.monotonic(), self._tally.events):
             self.commit()
 
     def rest_s(self) -> float:
         """How long the governor leaves nothing to do: until there is something to take, or to commit."""
         rest = self._throttle.wait_s(self._rate())
-        return min(rest, max(0.0, self._due - time.monotonic())) if self._transaction.begun else rest
+        return min(rest, self._cadence.left_s(time.monotonic())) if self._transaction.begun else rest
 
     def _consume_first(self, most: int, wait_s: float) -> list[Message]:
         """The first record as soon as it comes, and what has come with it."""
@@ -197,7 +197,7 @@ class PartitionWork:
     def _wait(self, wait_s: float) -> float:
         if not self._transaction.begun:
             return wait_s
-        return max(0.0, min(wait_s, self._due - time.monotonic()))
+        return min(wait_s, self._cadence.left_s(time.monotonic()))
 
     def _judge(self, reports: list[Message]) -> None:
         for message in reports:

@@ -133,13 +133,15 @@ def _topic_config(settings: Settings) -> Iterator[Contradiction]:
 
 
 def _commit_interval(settings: Settings) -> Iterator[Contradiction]:
-    interval, timeout = settings.olap.commit_interval_ms, settings.olap.transaction_timeout_ms
-    if interval >= timeout:
-        yield Contradiction(
-            ("olap.commit_interval_ms", "olap.transaction_timeout_ms"),
-            f"olap.commit_interval_ms = {interval} is not below olap.transaction_timeout_ms = {timeout}",
-            "the broker would end every transaction before its commit",
-        )
+    timeout = settings.olap.transaction_timeout_ms
+    for key in ("commit_interval_ms", "backlog_interval_ms"):
+        interval = getattr(settings.olap, key)
+        if interval >= timeout:
+            yield Contradiction(
+                (f"olap.{key}", "olap.transaction_timeout_ms"),
+                f"olap.{key} = {interval} is not below olap.transaction_timeout_ms = {timeout}",
+                "the broker would end every transaction before its commit",
+            )
 
 
 # Properties of librdkafka on which the guarantees of the workers rest -> what to do instead.

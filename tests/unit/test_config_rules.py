@@ -63,6 +63,11 @@ def test_the_defaults_contradict_nothing() -> None:
             ("olap.commit_interval_ms", "olap.transaction_timeout_ms"),
             ("= 1000",),
         ),
+        (
+            {"olap.backlog_interval_ms": 2000, "olap.transaction_timeout_ms": 1000},
+            ("olap.backlog_interval_ms", "olap.transaction_timeout_ms"),
+            ("= 2000", "= 1000"),
+        ),
         ({"topics.dlq.name": "user-login"}, ("topics.dlq.name", "topics.input.name"), ('"user-login"',)),
         (
             {"topics.dlq.name": "a.b", "topics.output.name": "a_b"},

@@ -1,0 +1,42 @@
+"""When a partition's transaction is to be committed. Pure: times are passed in.
+
+A partition that keeps up commits each interval, which bounds how old its output is when readers see it. One
+with a backlog commits less often: a commit costs the same whatever is in it, to the brokers more than to us,
+and output that is old already may be half a second older. A fetch that is not full says that it keeps up.
+"""
+
+from __future__ import annotations
+
+from supervisor.contract.settings import Olap
+
+__all__ = ["Cadence"]
+
+
+class Cadence:
+    """Of one partition. Times are monotonic seconds."""
+
+    def __init__(self, olap: Olap) -> None:
+        self.interval_s = olap.commit_interval_ms / 1000
+        self._beyond_s = max(0.0, olap.backlog_interval_ms / 1000 - self.interval_s)
+        self._most = olap.commit_events
+        self._due = 0.0
+        self._due_behind = 0.0
+        self._behind = False
+
+    def begin(self, now: float, patience_s: float) -> None:
+        """A transaction begins with what arrives from now on, and ends ``patience_s`` later if the partition
+        keeps up; with none at once, whether it does or not."""
+        self._due = now + patience_s
+        self._due_behind = self._due + (self._beyond_s if patience_s > 0 else 0.0)
+
+    def fetched(self, count: int, asked: int) -> None:
+        """``count`` records were there when ``asked`` for as many; as many means that there are more."""
+        self._behind = count >= asked
+
+    def left_s(self, now: float) -> float:
+        """How long until the transaction is due."""
+        return max(0.0, (self._due_behind if self._behind else self._due) - now)
+
+    def is_due(self, now: float, events: int) -> bool:
+        """Whether the transaction, with ``events`` in it, is to be committed."""
+        return self.left_s(now) <= 0 or events >= self._most
