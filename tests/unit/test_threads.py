@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 CONFINE = """
-import os, sys, threading
+import contextlib, os, sys, threading
 from workers import threads
 
 stop = threading.Event()
@@ -28,10 +28,14 @@ breeding = False
 breeder.join()
 late = threading.Thread(target=stop.wait, daemon=True)
 late.start()
-tasks = [int(task) for task in os.listdir("/proc/self/task")]
-print(len(tasks) >= 5)
-print({os.getpriority(os.PRIO_PROCESS, task) for task in tasks} == {int(sys.argv[2])})
-print({tuple(os.sched_getaffinity(task)) for task in tasks} == {(one,)})
+found = []
+for task in os.listdir("/proc/self/task"):
+    # One that was joined is done with Python, and may end for the kernel only now.
+    with contextlib.suppress(ProcessLookupError):
+        found.append((os.getpriority(os.PRIO_PROCESS, int(task)), tuple(os.sched_getaffinity(int(task)))))
+print(len(found) >= 5)
+print({nice for nice, _ in found} == {int(sys.argv[2])})
+print({cpus for _, cpus in found} == {(one,)})
 sys.stdout.flush()
 os._exit(0)
 """
@@ -50,10 +54,11 @@ def run(source: str, wanted: int, expected: int) -> list[str]:
 
 
 def test_every_thread_takes_the_cpus_and_the_priority_also_one_that_starts_meanwhile_or_later() -> None:
-    assert os.getpriority(os.PRIO_PROCESS, 0) == 0
-    assert run(CONFINE, 10, 10) == ["True"] * 3
+    ours = os.getpriority(os.PRIO_PROCESS, 0)  # of whoever runs the tests
+    assert run(CONFINE, 10, max(ours, 10)) == ["True"] * 3
 
 
 def test_a_process_that_was_made_nicer_before_does_not_get_its_priority_back() -> None:
     """Raising it takes a privilege that not everybody has."""
-    assert run(f"import os; os.nice(15){CONFINE}", 10, 15) == ["True"] * 3
+    nicer = min(os.getpriority(os.PRIO_PROCESS, 0) + 15, 19)
+    assert run(f"import os; os.nice(15){CONFINE}", 10, nicer) == ["True"] * 3
