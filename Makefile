@@ -9,6 +9,9 @@ UV := $(BIN)/uv
 UV_LOCK := $(UV) lock --quiet --no-config --default-index https://pypi.org/simple
 EXPORT := $(UV) export --quiet --no-config --frozen --no-emit-project --no-default-groups
 RINGS := $(wildcard tests/unit tests/kafka tests/e2e)
+# Most tests wait for a process or a broker: one more at a time than there are CPUs, and eight at most.
+JOBS ?= $(shell echo $$(($$(nproc) < 8 ? $$(nproc) + 1 : 8)))
+SPREAD := --numprocesses $(JOBS)
 
 # pip settings of a person's own that would break an install into a virtual environment; mirrors, proxies and
 # certificates stay in force. PYTHONPATH could put another package named "supervisor" before ours.
@@ -42,10 +45,10 @@ bench-soak: $(VENV)/.dev  ## half an hour under load with a kill a minute; into 
 	@$(BIN)/python benchmarks/soak.py --write
 
 test: $(VENV)/.dev  ## every test: units, real brokers, the command line as a user runs it
-	$(BIN)/python -m pytest $(RINGS)
+	$(BIN)/python -m pytest $(SPREAD) $(RINGS)
 
-test-unit: $(VENV)/.dev  ## the tests that need no Kafka; seconds
-	$(BIN)/python -m pytest tests/unit
+test-unit: $(VENV)/.dev  ## the tests that need no Kafka
+	$(BIN)/python -m pytest $(SPREAD) tests/unit
 
 lint: $(VENV)/.dev  ## style and format, changing nothing
 	$(BIN)/ruff check .

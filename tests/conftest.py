@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from shared_cluster import ADDRESS, Keeper, SharedCluster, ask
+from turns import turn
 
 if TYPE_CHECKING:
     from supervisor.cluster import Cluster
@@ -66,10 +69,37 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A real Kafka of three brokers for the whole session; a test that stops brokers starts its own."""
+def cluster() -> Iterator[Cluster | SharedCluster]:
+    """A real Kafka of three brokers for the whole run; a test that stops brokers starts its own."""
+    if (address := os.environ.get(ADDRESS)) is not None:
+        yield ask(address)
+        return
     # Imported here: the other rings do without the extra that it needs.
     from supervisor.cluster import Cluster
 
     with Cluster.start(brokers=3) as running:
         yield running
+
+
+# -- tests spread over several processes (pytest -n) ------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: it measures what others beside it would disturb")
+    if getattr(config.option, "tx", None) and not hasattr(config, "workerinput"):
+        config.add_cleanup(Keeper().close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    # Imported here, for whoever has no xdist.
+    from spread import Spread
+
+    return Spread(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Outside of the time that a test has: waiting for its turn is no part of it."""
+    with turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)

@@ -1,8 +1,8 @@
 """What an event costs in the work loop, told in ways that hold on a busy machine.
 
 Seconds would tell more of the machine than of the code. The number of bytecodes is the same in every run.
-The time of what they call, which is written in C, is compared with that of the least that any such loop has to
-do, in turns, by the quickest turn of many: one that nobody interrupted. ``make bench`` tells the rest.
+The time of what they call, which is written in C, is compared with that of the least that any such loop has
+to do, in turns, by the quickest turn of many: one that nobody interrupted. ``make bench`` tells the rest.
 """
 
 from __future__ import annotations

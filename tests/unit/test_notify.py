@@ -117,7 +117,7 @@ def test_without_a_socket_there_is_no_watchdog_either() -> None:
     ("usec", "pid", "period"),
     [
         ("30000000", "", 30.0),
-        ("30000000", str(os.getpid()), 30.0),
+        pytest.param("30000000", str(os.getpid()), 30.0, id="our-own"),  # each process has another
         ("30000000", "1", None),
         ("0", "", None),
         ("", "", None),

@@ -19,12 +19,18 @@ from supervisor.contract.board import Board
 from supervisor.contract.exits import Exit
 from supervisor.contract.faults import AlreadyRunning, ConfigurationFault
 from supervisor.contract.settings import App, Kafka, Olap, Realtime, Restart, Runtime, Settings
-from supervisor.host import instance
+from supervisor.host import instance, priority
 from supervisor.host.child import Child, spawn
 from supervisor.host.loop import Loop
 from supervisor.supervision import Supervisor
 
 NOBODY_LISTENS = Kafka(bootstrap_servers="127.0.0.1:1")
+
+
+@pytest.fixture(autouse=True)
+def _stay_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process runs other tests, too, and what these start would go ahead of everybody."""
+    monkeypatch.setattr(priority, "step_ahead", lambda: None)
 
 
 class CallsOnLine(logging.Handler):
