@@ -47,18 +47,20 @@ class Keeper:
     """The keeper, as the process that started the tests sees it."""
 
     def __init__(self) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="ks-"))
-        address = self._directory / "socket"
+        # Not pytest's directory: the path of a unix socket has room for 107 bytes.
+        directory = Path(tempfile.mkdtemp(prefix="ks-"))
+        address = directory / "socket"
         # Listening before anybody is told of it: who connects waits, and is not refused.
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(address))
             listener.listen(64)
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(listener.fileno())],
+                [sys.executable, __file__, str(listener.fileno()), str(directory)],
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
                 start_new_session=True,  # Ctrl-C is for pytest, which then says that it is over
             )
+        self.pid = self._process.pid
         os.environ[ADDRESS] = str(address)
 
     def close(self) -> None:
@@ -67,7 +69,6 @@ class Keeper:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
-        shutil.rmtree(self._directory)
 
 
 def ask(address: str) -> SharedCluster:
@@ -127,5 +128,8 @@ def _look_whether_over() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(_OverError), socket.socket(fileno=int(sys.argv[1])) as inherited:
-        _keep(inherited)
+    try:
+        with contextlib.suppress(_OverError), socket.socket(fileno=int(sys.argv[1])) as inherited:
+            _keep(inherited)
+    finally:
+        shutil.rmtree(sys.argv[2])
