@@ -73,10 +73,10 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None
         time.sleep(0.05)
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Cluster]:
-    """Three brokers for one test that stops some of them."""
-    with Cluster.start(brokers=3, directory=tmp_path / "kafka", keep=False) as running:
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three brokers for tests that stop some of them; all of them run again after each but the last."""
+    with Cluster.start(brokers=3, directory=tmp_path_factory.mktemp("own") / "kafka", keep=False) as running:
         yield running
 
 
@@ -219,6 +219,7 @@ def test_a_broker_that_does_not_get_ready_in_time_is_given_up(tmp_path: Path) ->
 
 
 def test_a_majority_is_needed_to_acknowledge(own: Cluster) -> None:
+    # The last of those that use this cluster: it leaves one broker.
     create(own, "majority")
     produce(own, "majority", ["x"])
     leader = admin(own).list_topics("majority", timeout=30).topics["majority"].partitions[0].leader
