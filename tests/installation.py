@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -25,6 +26,20 @@ from workers import client
 
 PIPELINES = Path(__file__).parent / "pipelines"
 PATIENCE_S = 120.0
+
+Seen = TypeVar("Seen")
+
+
+def at_one_moment(look: Callable[[], Seen]) -> Seen:
+    """What ``look()`` finds on the board, which is written meanwhile: what it found twice in a row.
+
+    Whoever reads one seat, has to wait for a CPU, and then reads the next, may see both of them vacant that
+    never were at the same time.
+    """
+    found = look()
+    while (again := look()) != found:
+        found = again
+    return found
 
 
 class Installation:

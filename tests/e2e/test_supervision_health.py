@@ -9,6 +9,7 @@ from collections.abc import Callable
 from supervisor.contract.exits import Exit
 from supervisor.rules.lifecycle import State
 from supervisor.rules.policy import Cause
+from tests.installation import at_one_moment
 from tests.troupe import Troupe, cause
 
 Playing = Callable[..., Troupe]
@@ -146,7 +147,8 @@ def test_workers_that_reach_their_age_together_are_recycled_one_at_a_time(playin
     seats = [troupe.seat(board, f"olap-{index}") for index in range(4)]
     unserved = 0
     while not all(seat.recycled for seat in seats):
-        unserved = max(unserved, sum(seat.state != State.SERVING for seat in seats))
+        states = at_one_moment(lambda: [seat.state for seat in seats])
+        unserved = max(unserved, sum(state != State.SERVING for state in states))
         troupe.elapse(0.002)
     assert unserved <= 1
     assert [seat.restarts for seat in seats] == [0, 0, 0, 0]

@@ -13,6 +13,7 @@ import pytest
 from supervisor.contract.board import Board
 from supervisor.contract.exits import Exit
 from supervisor.rules.lifecycle import State
+from tests.installation import at_one_moment
 from tests.troupe import Troupe, gone
 
 Playing = Callable[..., Troupe]
@@ -203,7 +204,8 @@ def test_at_most_one_worker_is_away_during_a_reload(playing: Playing) -> None:
     troupe.process.send_signal(signal.SIGHUP)
     unserved = 0
     while any(seat.generation == 1 for seat in seats):
-        unserved = max(unserved, sum(seat.state != State.SERVING for seat in seats))
+        states = at_one_moment(lambda: [seat.state for seat in seats])
+        unserved = max(unserved, sum(state != State.SERVING for state in states))
         troupe.elapse(0.001)
     assert unserved <= 1
     troupe.wait_logged("workers replaced")

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 from exactly_once import assert_exactly_once
-from installation import Installation
+from installation import Installation, at_one_moment
 
 from supervisor.contract.board import Role
 from supervisor.contract.exits import Exit
@@ -83,7 +83,6 @@ class Observer:
         self.most_unowned = 0
 
     def look(self):
-        unowned = 0
         for partition in range(self._partitions):
             record = self._board.olap(partition)
             committed, at = record.committed, record.committed_ns
@@ -93,8 +92,12 @@ class Observer:
                 gap = (at - self._committed_ns[partition]) / 1e6
                 self.gaps_ms[partition] = max(self.gaps_ms[partition], gap)
             self._committed[partition], self._committed_ns[partition] = committed, at
-            unowned += not self._board.seat(self._board.assignment(partition).seat - 1).owned_ns
-        self.most_unowned = max(self.most_unowned, unowned)
+        self.most_unowned = max(self.most_unowned, at_one_moment(self._owned).count(False))
+
+    def _owned(self):
+        """Whether each partition is."""
+        places = [self._board.assignment(partition).seat - 1 for partition in range(self._partitions)]
+        return [self._board.seat(place).owned_ns != 0 for place in places]
 
     def watch(self, process):
         """Until a command has ended; returns its exit code and what it said."""
