@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 from shared_cluster import ADDRESS, Keeper, SharedCluster, ask
-from turns import turn
 
 if TYPE_CHECKING:
     from supervisor.cluster import Cluster
@@ -85,7 +84,6 @@ def cluster() -> Iterator[Cluster | SharedCluster]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "alone: it measures what others beside it would disturb")
     if getattr(config.option, "tx", None) and not hasattr(config, "workerinput"):
         config.add_cleanup(Keeper().close)
 
@@ -96,10 +94,3 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from spread import Spread
 
     return Spread(config, log)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Outside of the time that a test has: waiting for its turn is no part of it."""
-    with turn(alone=item.get_closest_marker("alone") is not None):
-        return (yield)
