@@ -1,4 +1,4 @@
-"""The report: ``docs/benchmarks.md`` and its plots, of every part's result that is there.
+"""The report: ``docs/benchmarks.md``, its plots, the README's table of goals, of every part's result there is.
 
     python -m benchmarks.report                 (writes it anew, measures nothing)
 
@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.goals import Goal, goals_table
 
-__all__ = ["PARTS", "command", "keep", "page", "plots", "results", "write"]
+__all__ = ["PARTS", "command", "keep", "page", "plots", "readme", "results", "write"]
 
 Result = dict[str, Any]
 
@@ -30,6 +30,9 @@ PARTS = ("throughput", "anatomy", "latency", "isolation", "recovery", "supervisi
 _HERE = Path(__file__).parent
 _RESULTS = _HERE / "results"
 _DOCS = _HERE.parent / "docs"
+_README = _HERE.parent / "README.md"
+_BEGIN, _END = "<!-- figures -->\n", "<!-- /figures -->"
+"""What the README's table of goals stands between."""
 _PROSE = _HERE / "report.md"
 """What stands around the parts."""
 
@@ -52,6 +55,7 @@ def write() -> None:
     """Page and plots, of the results that are there; plots of no result go."""
     found = results()
     (_DOCS / "benchmarks.md").write_text(page(found), encoding="utf-8")
+    _README.write_text(readme(_README.read_text(encoding="utf-8"), found), encoding="utf-8")
     pictures = plots(found)
     directory = _DOCS / "plots"
     directory.mkdir(exist_ok=True)
@@ -70,11 +74,16 @@ def results() -> dict[str, Result]:
 
 def page(found: Mapping[str, Result]) -> str:
     """The whole of ``docs/benchmarks.md``."""
-    goals = [goal for part, result in found.items() for goal in _goals(part, result)]
-    table = goals_table(goals) or "None has been measured yet."
+    table = _table(found)
     sections = "\n\n".join(_page_of(part).section(result).strip() for part, result in found.items())
     text = _PROSE.read_text(encoding="utf-8").replace("{goals}", table).replace("{sections}", sections)
     return text.rstrip() + "\n"
+
+
+def readme(text: str, found: Mapping[str, Result]) -> str:
+    """``text``, the README, with the table of goals as it is to be."""
+    before, rest = text.split(_BEGIN)
+    return f"{before}{_BEGIN}{_table(found)}\n{_END}{rest.split(_END)[1]}"
 
 
 def plots(found: Mapping[str, Result]) -> dict[str, str]:
@@ -84,6 +93,11 @@ def plots(found: Mapping[str, Result]) -> dict[str, str]:
         for part, result in found.items()
         for name, picture in _page_of(part).plots(result).items()
     }
+
+
+def _table(found: Mapping[str, Result]) -> str:
+    goals = [goal for part, result in found.items() for goal in _goals(part, result)]
+    return goals_table(goals) or "None has been measured yet."
 
 
 def _goals(part: str, result: Result) -> list[Goal]:

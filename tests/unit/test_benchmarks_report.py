@@ -43,6 +43,8 @@ def test_the_report_in_the_documentation_is_that_of_the_results_that_are_there()
     assert (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8") == report.page(found)
     pictures = {path.name: path.read_text("utf-8") for path in (ROOT / "docs" / "plots").glob("*.svg")}
     assert pictures == report.plots(found)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme == report.readme(readme, found)
 
 
 def test_a_result_is_kept_and_the_report_written_anew(
@@ -53,11 +55,16 @@ def test_a_result_is_kept_and_the_report_written_anew(
     (plots / "of-no-result.svg").touch()
     monkeypatch.setattr(report, "_RESULTS", tmp_path / "results")
     monkeypatch.setattr(report, "_DOCS", tmp_path)
+    monkeypatch.setattr(report, "_README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text("before\n<!-- figures -->\nold\n<!-- /figures -->\nbehind\n", "utf-8")
     result = throughput()
     report.keep("throughput", result)
     assert json.loads((tmp_path / "results" / "throughput.json").read_bytes()) == result
     page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
     assert page == report.page({"throughput": result})
+    readme = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert readme.startswith("before\n<!-- figures -->\n|  | goal | measured | reached |\n")
+    assert readme.endswith("|\n<!-- /figures -->\nbehind\n")
     assert {path.name for path in plots.iterdir()} == set(throughput_page.plots(result))
     assert all(f"](plots/{name})" in page for name in throughput_page.plots(result))
 
