@@ -1,4 +1,4 @@
-"""The report: ``docs/benchmarks.md``, its plots, the README's table of goals, of every part's result there is.
+"""The report: ``docs/benchmarks.md``, its plots and the README's table of goals, of the results there are.
 
     python -m benchmarks.report                 (writes it anew, measures nothing)
 
