@@ -1,11 +1,12 @@
 """How long a partition is without output after its worker got SIGKILL, under 400 events a second.
 
-    python benchmarks/recovery.py --kills 50
-    python benchmarks/recovery.py --kills 20 --no-spare
+    python benchmarks/recovery.py --write
+    python benchmarks/recovery.py --kills 20 --no-spare --no-peers
 
 It starts three brokers of its own, or uses those of ``--bootstrap-servers``. A read_committed reader in a
 thread notes when each output becomes visible; the gap ends with the first output of the replacement. At the
-end every topic is read back: nothing may be lost or duplicated. Exits with 1 if it was.
+end every topic is read back: nothing may be lost or duplicated. Exits with 1 if it was. Then the peers run
+under supervisord, on the same brokers and under the same load, and lose a process each in turn.
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import threading
@@ -27,10 +26,15 @@ from pathlib import Path
 import click
 from confluent_kafka import Consumer, TopicPartition
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from installation import Installation
 
+from benchmarks.machine import Machine
+from benchmarks.recovery_page import text
+from benchmarks.recovery_peers import DOCUMENTED, STATIC, measure
+from benchmarks.report import command, keep
 from supervisor.cluster import Cluster
 from supervisor.contract.board import Board, Role, Seat, Stage
 from supervisor.demo.audit import Audit, audit
@@ -43,16 +47,7 @@ _PATIENCE_S = 60.0
 # in step with anything.
 _PAUSE_S = (1.0, 3.0)
 
-# What happens between the kill and the output, in order; each step is the time since the one before.
-_STEPS = (
-    ("noticed", "the supervisor is told by the kernel, and has collected the dead process"),
-    ("refilled", "it has given the seat to another process"),
-    ("served", "first instruction of the replacement"),
-    ("fenced", "the dead worker's transaction is aborted; beside it, look-ups and the changelog"),
-    ("owned", "committed offset, end of the changelog"),
-    ("fetched", "the first records are in hand"),
-    ("visible", "processed, offsets sent, committed, fetched by the reader"),
-)
+_CACHE = Path(__file__).parent / ".cache"
 
 
 class Reader(threading.Thread):
@@ -100,22 +95,60 @@ class Reader(threading.Thread):
     show_default=True,
     help="Seconds of load before the first kill: brokers that have just started spend the CPUs on compiling.",
 )
+@click.option("--peers/--no-peers", default=True, show_default=True, help="The peers under supervisord, too.")
+@click.option(
+    "--peer-kills", default=3, show_default=True, help="Of each of them; each silences it for long."
+)
+@click.option("--cache", type=click.Path(path_type=Path), default=_CACHE, help="Their installations; kept.")
 @click.option("--bootstrap-servers", default="", help="Brokers to use instead of three of its own.")
 @click.option("--set", "keys", multiple=True, metavar="KEY=VALUE", help="Any key of the configuration.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--write", is_flag=True, help="Keep the result, and write the report anew.")
 def main(
     kills: int,
     rate: int,
     no_spare: bool,
     warm_up: float,
+    peers: bool,
+    peer_kills: int,
+    cache: Path,
     bootstrap_servers: str,
     keys: tuple[str, ...],
     as_json: bool,
+    write: bool,
 ) -> None:
+    # Whoever ends it early leaves nothing running: brokers and supervisors are stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
+    machine = Machine()
     with _brokers(bootstrap_servers) as servers:
-        result = _measure(servers, kills, rate, keys, 0 if no_spare else 1, warm_up)
-    print(json.dumps(result, indent=2) if as_json else _text(result))
+        found = _measure(servers, kills, rate, keys, 0 if no_spare else 1, warm_up)
+        theirs = _peers(servers, peer_kills, rate, cache.resolve()) if peers else {"peers": {}, "absent": {}}
+    result = {
+        "command": command(),
+        "machine": machine.told(),
+        "rate": rate,
+        "settings": list(keys),
+        **found,
+        **theirs,
+    }
+    if write:
+        keep("recovery", result)
+    click.echo(json.dumps(result, indent=2) if as_json else text(result))
     sys.exit(0 if result["lost"] == result["duplicated"] == result["other_findings"] == 0 else 1)
+
+
+def _peers(servers: str, kills: int, rate: int, cache: Path) -> dict:
+    cache.mkdir(parents=True, exist_ok=True)
+    found, absent = {}, {}
+    for kinds in (DOCUMENTED, STATIC):
+        measured, missing = measure(servers, kinds, kills, rate, cache, _say)
+        found |= measured
+        absent |= missing
+    return {"peers": found, "absent": absent}
+
+
+def _say(what: str) -> None:
+    click.echo(what, err=True)
 
 
 @contextlib.contextmanager
@@ -146,11 +179,7 @@ def _measure(servers: str, kills: int, rate: int, keys: tuple[str, ...], spares:
         for number in range(kills):
             gaps.append(_kill(installation, board, reader, number % _PARTITIONS, spares))
             loads.append(os.getloadavg()[0])
-            print(
-                f"kill {number + 1}/{kills}: {gaps[-1]['visible']:.0f} ms, load {loads[-1]:.1f}",
-                file=sys.stderr,
-                flush=True,
-            )
+            _say(f"kill {number + 1}/{kills}: {gaps[-1]['visible']:.0f} ms, load {loads[-1]:.1f}")
         taken = (_stolen_s() - stolen) / (time.monotonic() - began)
         load.send_signal(signal.SIGINT)
         load.wait()
@@ -227,63 +256,15 @@ def _seat(board: Board, index: int) -> Seat:
 
 
 def _result(gaps: list[dict[str, float]], found: Audit, spares: int, loads: list[float]) -> dict:
-    steps = {}
-    for name, what in _STEPS:
-        median = statistics.median(gap[name] for gap in gaps)
-        between = [gap[name] - _previous(gap, name) for gap in gaps]
-        steps[name] = {"after_ms": median, "took_ms": statistics.median(between), "what": what}
     return {
-        "machine": f"{platform.system()} {platform.release()}, {os.cpu_count()} CPUs, "
-        f"Python {platform.python_version()}",
         "load": [min(loads), max(loads)],
         "spares": spares,
-        "kills": len(gaps),
-        "visible_ms": _summary([gap["visible"] for gap in gaps]),
-        "served_ms": _summary([gap["served"] for gap in gaps]),
-        "steps": steps,
+        "gaps_ms": [{step: round(moment, 2) for step, moment in gap.items()} for gap in gaps],
         "events": found.events_in,
         "lost": found.lost.total,
         "duplicated": found.duplicated.total,
         "other_findings": 0 if found.clean else 1,
     }
-
-
-def _previous(gap: dict[str, float], name: str) -> float:
-    names = [step for step, _ in _STEPS]
-    place = names.index(name)
-    return gap[names[place - 1]] if place else 0.0
-
-
-def _summary(values: list[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    return {
-        "median": statistics.median(ordered),
-        "p95": ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))],
-        "worst": ordered[-1],
-        "best": ordered[0],
-    }
-
-
-def _text(result: dict) -> str:
-    lines = [
-        f"{result['machine']}, load {result['load'][0]:.1f} to {result['load'][1]:.1f}, "
-        f"CPUs that the host gave to others meanwhile {result['stolen_cpus']}",
-        f"{result['kills']} kills, {'with a spare' if result['spares'] else 'without a spare'}",
-    ]
-    for name, title in (("served_ms", "first instruction"), ("visible_ms", "next output visible")):
-        found = result[name]
-        lines.append(
-            f"SIGKILL to {title}, ms: median {found['median']:.1f}, p95 {found['p95']:.1f}, "
-            f"worst {found['worst']:.1f}, best {found['best']:.1f}"
-        )
-    lines.append("where the time goes, medians in ms:")
-    for name, step in result["steps"].items():
-        lines.append(f"  {name:<9} {step['took_ms']:8.1f}  (at {step['after_ms']:6.1f})  {step['what']}")
-    lines.append(
-        f"{result['events']} events, {result['lost']} lost, {result['duplicated']} duplicated"
-        + (", and other findings" if result["other_findings"] else "")
-    )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class PythonPeer(Peer):
 
     @property
     def settings(self) -> str:
-        return f"{PROCESSES} processes; {told(self.options)}"
+        return "; ".join(filter(None, (f"{PROCESSES} processes", told(self.options))))
 
     def install(self, cache: Path) -> None:
         lines = (_HERE / "requirements" / self.requirements).read_text(encoding="utf-8").split()
@@ -109,6 +109,8 @@ def told(options: Mapping[str, Any]) -> str:
     """Options as a line to read."""
     parts = []
     for name, value in options.items():
+        if isinstance(value, Mapping) and not value:
+            continue
         if isinstance(value, Mapping):
             parts.append(f"{name}: {', '.join(f'{key} = {of}' for key, of in value.items())}")
         else:

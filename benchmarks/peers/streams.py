@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.environment import Absent, clean
 from benchmarks.peers.contract import PROCESSES, Job, Peer, told
@@ -38,12 +40,12 @@ class Streams(Peer):
     name = "Kafka Streams"
     guarantee = "exactly once"
     version = _VERSION
+    options: Mapping[str, Any] = _OPTIONS
 
     @property
     def settings(self) -> str:
-        return (
-            f"one JVM, {' '.join(_JAVA)}; {told(_OPTIONS)}; bytes in and out, Jackson's streaming interface"
-        )
+        how = "bytes in and out, Jackson's streaming interface"
+        return f"one JVM, {' '.join(_JAVA)}; {told(self.options)}; {how}"
 
     def install(self, cache: Path) -> None:
         try:
@@ -84,7 +86,7 @@ class Streams(Peer):
             "bootstrap.servers": job.servers,
             "state.dir": job.directory / "state",
             "auto.offset.reset": "earliest",
-            **_OPTIONS,
+            **self.options,
         }
         properties = job.directory / "streams.properties"
         properties.write_text("".join(f"{key}={value}\n" for key, value in options.items()))
