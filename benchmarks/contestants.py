@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import psutil
-from environment import clean, environment
-from supervised.note import VARIABLE
 
+from benchmarks.environment import clean, environment
+from benchmarks.supervised.note import VARIABLE
 from supervisor.contract.board import Board, Role, Seat, Stage
 from tests.installation import PIPELINES
 from tests.troupe import Troupe

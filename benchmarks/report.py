@@ -24,7 +24,10 @@ __all__ = ["PARTS", "command", "keep", "page", "plots", "readme", "results", "wr
 
 Result = dict[str, Any]
 
-PARTS = ("throughput", "anatomy", "latency", "isolation", "recovery", "supervision", "start", "soak")
+PARTS = (
+    *("throughput", "anatomy", "latency", "isolation"),
+    *("recovery", "supervision", "supervision_loop", "start", "soak"),
+)
 """In the order in which they stand in the report."""
 
 _HERE = Path(__file__).parent

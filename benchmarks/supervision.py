@@ -1,6 +1,6 @@
 """How soon a killed worker is replaced, and what its supervisor costs: ours, supervisord, circus, gunicorn.
 
-    python benchmarks/supervision.py --kills 40
+    python benchmarks/supervision.py --write
     python benchmarks/supervision.py --only "ours, with" --only gunicorn --json
 
 All of them run at the same time, each with the same number of workers that have nothing to do. Round by round
@@ -30,12 +30,13 @@ from typing import Any
 import click
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from contestants import Circus, Contestant, Gunicorn, Ours, Supervisord
-from environment import Absent
-from machine import Machine
+from benchmarks.contestants import Circus, Contestant, Gunicorn, Ours, Supervisord
+from benchmarks.environment import Absent
+from benchmarks.machine import Machine
+from benchmarks.report import command, keep
+from benchmarks.supervision_page import text
 
 _CACHE = Path(__file__).parent / ".cache"
 _PAUSE_S = (0.3, 1.3)
@@ -46,6 +47,7 @@ _MS = 1e6
 Make = Callable[[str, Path, Path, int], Contestant]
 _CONTESTANTS: dict[str, Make] = {
     "ours, with the spare": lambda *where: Ours(*where, spares=1),
+    "ours, a spare for each worker": lambda *where: Ours(*where, spares=where[-1]),
     "ours, without a spare": lambda *where: Ours(*where, spares=0),
     "gunicorn": Gunicorn,
     "supervisord": Supervisord,
@@ -63,6 +65,7 @@ _CONTESTANTS: dict[str, Make] = {
 @click.option("--cache", type=click.Path(path_type=Path), default=_CACHE, help="Their installations; kept.")
 @click.option("--seed", default=1, show_default=True, help="Of the random pauses.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--write", is_flag=True, help="Keep the result, and write the report anew.")
 def main(
     kills: int,
     at_once: int,
@@ -72,6 +75,7 @@ def main(
     cache: Path,
     seed: int,
     as_json: bool,
+    write: bool,
 ) -> None:
     names = [name for name in _CONTESTANTS if name.startswith(only or ("",))]
     if not names:
@@ -89,12 +93,16 @@ def main(
         found["all"] = _all_at_once(running, at_once, pause)
         about = {each.name: {"version": each.version, "settings": each.settings} for each in running}
     result = {
-        "machine": {**machine.told(), "workers": workers},
+        "command": command(),
+        "machine": machine.told(),
+        "workers": workers,
         "supervisors": about,
         "absent": absent,
         **found,
     }
-    print(json.dumps(result, indent=2) if as_json else _text(result))
+    if write:
+        keep("supervision", result)
+    click.echo(json.dumps(result, indent=2) if as_json else text(result))
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -186,79 +194,12 @@ def _rounds(running: list[Contestant], rounds: int, pause: random.Random) -> Ite
 def _spread(values: list[float]) -> dict[str, float]:
     ordered = sorted(values)
     return {
+        "best_ms": round(ordered[0], 2),
         "median_ms": round(statistics.median(ordered), 2),
         "p95_ms": round(ordered[math.ceil(0.95 * len(ordered)) - 1], 2),
         "worst_ms": round(ordered[-1], 2),
         "kills": len(ordered),
     }
-
-
-# -- printing -------------------------------------------------------------------------------------------
-
-
-def _text(result: dict[str, Any]) -> str:
-    machine = result["machine"]
-    parts = [
-        "{date}: {system}, {cpus} CPUs, Python {python}; load before {load_before}, CPUs used by others "
-        "meanwhile {cpus_used_by_others}, {workers} workers each, {seconds} s in all.".format(**machine)
-    ]
-    parts += _spreads("SIGKILL → first instruction of the replacement, ms", _last_steps(result["one"]))
-    parts += _spreads("SIGKILL of all workers → the last one is back, ms", result["all"])
-    parts += _steps(result["one"])
-    parts += _idle_table(result["idle"])
-    parts += ["", *_table(("supervisor", "version", "settings"), _about(result))]
-    return "\n".join(parts)
-
-
-def _last_steps(one: dict[str, Any]) -> dict[str, dict[str, float]]:
-    return {name: steps["first instruction"] for name, steps in one.items()}
-
-
-def _spreads(title: str, spreads: dict[str, dict[str, float]]) -> list[str]:
-    if not spreads:
-        return []
-    rows = [
-        (name, *(f"{spread[key]:,.1f}" for key in ("median_ms", "p95_ms", "worst_ms")), str(spread["kills"]))
-        for name, spread in spreads.items()
-    ]
-    return ["", *_table((title, "median", "p95", "worst", "kills"), rows)]
-
-
-def _steps(one: dict[str, Any]) -> list[str]:
-    """On the way there, where a supervisor tells."""
-    rows = [
-        (name, step, *(f"{spread[key]:,.2f}" for key in ("median_ms", "p95_ms", "worst_ms")))
-        for name, steps in one.items()
-        if len(steps) > 1
-        for step, spread in steps.items()
-    ]
-    return ["", *_table(("SIGKILL → step, ms", "step", "median", "p95", "worst"), rows)] if rows else []
-
-
-def _idle_table(idle: dict[str, Any]) -> list[str]:
-    if not idle:
-        return []
-    rows = [
-        (
-            name,
-            f"{of['cpu_percent']:.2f}",
-            f"{of['rss_mb']:.0f}",
-            f"{of['helpers_rss_mb']:.0f} ({of['helpers']})",
-        )
-        for name, of in idle.items()
-    ]
-    heads = ("the idle supervisor", "% of a CPU", "RSS, MB", "RSS of its helpers, MB (how many)")
-    return ["", *_table(heads, rows)]
-
-
-def _about(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    rows = [(name, about["version"], about["settings"]) for name, about in result["supervisors"].items()]
-    return rows + [(name, "absent", reason) for name, reason in result["absent"].items()]
-
-
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (heads, *rows)]
-    return [lines[0], "|---" * len(heads) + "|", *lines[1:]]
 
 
 if __name__ == "__main__":

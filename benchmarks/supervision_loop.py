@@ -1,6 +1,6 @@
 """What supervision itself costs, and how soon its loop does what is due; puppets in the place of workers.
 
-    python benchmarks/supervision_loop.py --idle 64 --seconds 30 --crashing 8 --json
+    python benchmarks/supervision_loop.py --write
 
 1. The CPU time of a supervisor whose workers have nothing to do, as the kernel counts it.
 2. How late the timers of its loop are while workers crash as fast as they are replaced, and what took the
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -24,9 +23,11 @@ from typing import Any
 
 import click
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.machine import Machine
+from benchmarks.report import command, keep
+from benchmarks.supervision_loop_page import text
 from supervisor.host import loop
 from tests.troupe import Troupe
 
@@ -48,19 +49,14 @@ _IDLE = {"open": "stall", "rest": 0.1}
 @click.option("--crashing", default=8, show_default=True, help="Workers that crash as soon as they serve.")
 @click.option("--seconds", default=30.0, show_default=True, help="How long each part is measured.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def main(idle: int, crashing: int, seconds: float, as_json: bool) -> None:
-    found = {
-        "machine": f"{platform.system()} {platform.release()}, {os.cpu_count()} CPUs, "
-        f"Python {platform.python_version()}",
-        "idle": _idle(idle, seconds),
-        "crashing": _crashing(crashing, seconds),
-    }
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    print(found["machine"])
-    for part in ("idle", "crashing"):
-        print(f"{part}: " + ", ".join(f"{name} {value}" for name, value in found[part].items()))
+@click.option("--write", is_flag=True, help="Keep the result, and write the report anew.")
+def main(idle: int, crashing: int, seconds: float, as_json: bool, write: bool) -> None:
+    machine = Machine()
+    found = {"idle": _idle(idle, seconds), "crashing": _crashing(crashing, seconds)}
+    result = {"command": command(), "machine": machine.told(), **found}
+    if write:
+        keep("supervision_loop", result)
+    click.echo(json.dumps(result, indent=2) if as_json else text(result))
 
 
 def _idle(workers: int, seconds: float) -> dict[str, Any]:
@@ -168,8 +164,11 @@ class _TimedLoop(loop.Loop):
         return {
             "late_s": self.late_s,
             "longest": {
-                name: f"{len(took)} times, median {1000 * statistics.median(took):.2f} ms, "
-                f"longest {1000 * max(took):.2f} ms"
+                name: {
+                    "times": len(took),
+                    "median_ms": round(1000 * statistics.median(took), 3),
+                    "longest_ms": round(1000 * max(took), 3),
+                }
                 for name, took in longest
             },
         }
