@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from benchmarks import sender
@@ -126,29 +126,34 @@ def measure(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """All of ``kinds`` at the same time; what was found, and which ones are absent, for what reason."""
-    absent: dict[str, str] = {}
     found: dict[str, Any] = {}
+    absent: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
-        running: list[_Supervised] = []
-        for kind in kinds:
-            peer = kind()
-            try:
-                supervised = _Supervised(peer, servers, rate, cache)
-                stack.callback(supervised.close)
-                supervised.start()
-                running.append(supervised)
-            except Absent as reason:
-                absent[peer.name] = str(reason)
-        for number in range(kills):
-            for one in running:
-                one.wait_flowing()
-            time.sleep(_BETWEEN_S)
-            for one in running:
-                one.kill(number)
-            for one in running:
-                say(f"{one.peer.name}, kill {number + 1}/{kills}: {one.wait_visible():,.0f} ms")
+        running = [_Supervised(kind(), servers, rate, cache) for kind in kinds]
         for one in running:
-            found[one.peer.name] = one.finish()
+            stack.callback(one.close)
+
+        def each(act: Callable[[_Supervised], object]) -> None:
+            """Whoever fails is out of it; the others go on."""
+            for one in tuple(running):
+                try:
+                    act(one)
+                except (Absent, KafkaException, psutil.Error, RuntimeError) as trouble:
+                    absent[one.peer.name] = str(trouble).splitlines()[0]
+                    say(f"{one.peer.name}: {trouble}")
+                    running.remove(one)
+
+        each(_Supervised.start)
+        for number in range(kills):
+            each(_Supervised.wait_flowing)
+            time.sleep(_BETWEEN_S)
+            each(lambda one, number=number: one.kill(number))  # type: ignore[misc]
+            each(
+                lambda one, number=number: say(  # type: ignore[misc]
+                    f"{one.peer.name}, kill {number + 1}/{kills}: {one.wait_visible():,.0f} ms"
+                )
+            )
+        each(lambda one: found.update({one.peer.name: one.finish()}))
     return found, absent
 
 
@@ -347,7 +352,10 @@ class _Supervised:
     def _pid(self, index: int) -> int:
         assert self._supervisord is not None
         children = psutil.Process(self._supervisord.pid).children()
-        return next(child.pid for child in children if child.cmdline() == self._commands[index])
+        found = [child.pid for child in children if child.cmdline() == self._commands[index]]
+        if not found:
+            raise RuntimeError(f"{self.peer.name}: process {index} does not run\n{self._log()}")
+        return found[0]
 
     def _wait(self, holds: Callable[[], object], what: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
