@@ -144,15 +144,11 @@ def measure(
                     running.remove(one)
 
         each(_Supervised.start)
-        for number in range(kills):
+        for _ in range(kills):
             each(_Supervised.wait_flowing)
             time.sleep(_BETWEEN_S)
-            each(lambda one, number=number: one.kill(number))  # type: ignore[misc]
-            each(
-                lambda one, number=number: say(  # type: ignore[misc]
-                    f"{one.peer.name}, kill {number + 1}/{kills}: {one.wait_visible():,.0f} ms"
-                )
-            )
+            each(_Supervised.kill)
+            each(lambda one: say(f"{one.peer.name}: {one.wait_visible():,.0f} ms"))
         each(lambda one: found.update({one.peer.name: one.finish()}))
     return found, absent
 
@@ -275,10 +271,10 @@ class _Supervised:
             lambda: all(map(self._partitions, range(len(self._commands)))), "a share for each", _START_S
         )
 
-    def kill(self, number: int) -> None:
+    def kill(self) -> None:
         """SIGKILL to one of its processes, each in turn."""
         assert self._watch is not None
-        victim = number % len(self._commands)
+        victim = len(self._gaps) % len(self._commands)
         partitions, pid = self._partitions(victim), self._pid(victim)
         self._killed_ns = time.monotonic_ns()
         self._watch.arm(self._killed_ns, partitions)

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -298,25 +298,21 @@ class Soak:
     def _told(self) -> dict[str, Any]:
         self._note_served()
 
-        def column(take: Callable[[dict[str, Any]], Any]) -> list[Any]:
-            return [take(sample) for sample in self._samples]
-
-        def figures(kind: str, names: Sequence[str]) -> dict[str, list[Any]]:
-            return {name: column(lambda sample, of=name: sample[kind][of]) for name in names}  # type: ignore[misc]
-
+        samples = self._samples
         return {
             "kills": [{key: kill[key] for key in ("s", "worker", "served_ms")} for kill in self._kills],
-            "moments_s": column(lambda sample: sample["s"]),
+            "moments_s": [sample["s"] for sample in samples],
             "held": {
-                group: {
-                    name: column(lambda sample, g=group, n=name: round(sample["held"][g][n], 1))  # type: ignore[misc]
-                    for name in HELD
-                }
+                group: {name: [round(sample["held"][group][name], 1) for sample in samples] for name in HELD}
                 for group in GROUPS
             },
-            "lag": column(lambda sample: sample["lag"]),
-            "visible_ms": figures("visible", ("p50", "p99", "worst")),
-            "realtime_ms": figures("realtime", ("p50", "p99")),
+            "lag": [sample["lag"] for sample in samples],
+            "visible_ms": {
+                name: [sample["visible"][name] for sample in samples] for name in ("p50", "p99", "worst")
+            },
+            "realtime_ms": {
+                name: [sample["realtime"][name] for sample in samples] for name in ("p50", "p99")
+            },
         }
 
 
