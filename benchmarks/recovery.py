@@ -12,6 +12,7 @@ under supervisord, on the same brokers and under the same load, and lose a proce
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -75,6 +76,16 @@ class Reader(threading.Thread):
                 self.moments[message.partition()].append(time.monotonic_ns())
         self._consumer.close()
 
+    def longest_gap_ms(self, partition: int, began: int, ended: int) -> float:
+        """The longest time without an output, of those that were at least partly between the two moments."""
+        moments = list(self.moments[partition])
+        gaps = [
+            later - earlier
+            for earlier, later in itertools.pairwise(moments)
+            if later > began and earlier < ended
+        ]
+        return max(gaps) / _MS
+
     def first_after(self, partition: int, moment: int) -> int | None:
         for seen in reversed(self.moments[partition]):
             if seen <= moment:
@@ -88,6 +99,9 @@ class Reader(threading.Thread):
 @click.command()
 @click.option("--kills", default=50, show_default=True)
 @click.option("--rate", default=400, show_default=True, help="Events a second, over four partitions.")
+@click.option(
+    "--reloads", default=5, show_default=True, help="Rolling reloads of all workers, behind the kills."
+)
 @click.option("--no-spare", is_flag=True, help="Without a process kept ready.")
 @click.option(
     "--warm-up",
@@ -107,6 +121,7 @@ class Reader(threading.Thread):
 def main(
     kills: int,
     rate: int,
+    reloads: int,
     no_spare: bool,
     warm_up: float,
     peers: bool,
@@ -121,7 +136,7 @@ def main(
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     machine = Machine()
     with _brokers(bootstrap_servers) as servers:
-        found = _measure(servers, kills, rate, keys, 0 if no_spare else 1, warm_up)
+        found = _measure(servers, kills, reloads, rate, keys, 0 if no_spare else 1, warm_up)
         theirs = _peers(servers, peer_kills, rate, cache.resolve()) if peers else {"peers": {}, "absent": {}}
     result = {
         "command": command(),
@@ -160,7 +175,9 @@ def _brokers(servers: str) -> Iterator[str]:
         yield cluster.bootstrap_servers
 
 
-def _measure(servers: str, kills: int, rate: int, keys: tuple[str, ...], spares: int, warm_up: float) -> dict:
+def _measure(
+    servers: str, kills: int, reloads: int, rate: int, keys: tuple[str, ...], spares: int, warm_up: float
+) -> dict:
     toml = f"restart.budget = 100000\nrestart.budget_total = 100000\nruntime.spares = {spares}"
     installation = Installation(servers, partitions=_PARTITIONS, toml=toml)
     load = None
@@ -180,6 +197,7 @@ def _measure(servers: str, kills: int, rate: int, keys: tuple[str, ...], spares:
             gaps.append(_kill(installation, board, reader, number % _PARTITIONS, spares))
             loads.append(os.getloadavg()[0])
             _say(f"kill {number + 1}/{kills}: {gaps[-1]['visible']:.0f} ms, load {loads[-1]:.1f}")
+        rolled = [_reload(installation, reader, number + 1, reloads) for number in range(reloads)]
         taken = (_stolen_s() - stolen) / (time.monotonic() - began)
         load.send_signal(signal.SIGINT)
         load.wait()
@@ -188,7 +206,11 @@ def _measure(servers: str, kills: int, rate: int, keys: tuple[str, ...], spares:
         reader.join()
         installation.stop()
         found = audit(installation.settings, _PARTITIONS)
-        return {**_result(gaps, found, spares, loads), "stolen_cpus": round(taken, 2)}
+        return {
+            **_result(gaps, found, spares, loads),
+            "reload_gaps_ms": [gap for gaps_ms in rolled for gap in gaps_ms],
+            "stolen_cpus": round(taken, 2),
+        }
     finally:
         if load is not None and load.poll() is None:
             load.kill()
@@ -243,6 +265,21 @@ def _kill(
         "visible": reader.first_after(index, owned),
     }
     return {name: (moment - killed) / _MS for name, moment in moments.items()}
+
+
+def _reload(installation: Installation, reader: Reader, number: int, of: int) -> list[float]:
+    """Replace every worker, one after the other; milliseconds of each partition's longest silence."""
+    began = time.monotonic_ns()
+    done = installation.run("reload", "--all")
+    if done.returncode:
+        raise click.ClickException(f"the reload failed: {done.stdout}{done.stderr}")
+    ended = time.monotonic_ns()
+    installation.wait(
+        lambda: all(reader.first_after(index, ended) for index in range(_PARTITIONS)), "output is visible"
+    )
+    gaps = [round(reader.longest_gap_ms(index, began, ended), 2) for index in range(_PARTITIONS)]
+    _say(f"reload {number}/{of}: {', '.join(f'{gap:.0f}' for gap in gaps)} ms")
+    return gaps
 
 
 def _is_warm_spare(board: Board, slot: int) -> bool:

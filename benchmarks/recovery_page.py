@@ -60,7 +60,18 @@ def goals(result: Result) -> list[Goal]:
             f"{what}, worst of {len(visible)}", f"≤ {_WORST_MS:g} ms", f"{worst:,.0f} ms", worst <= _WORST_MS
         ),
         Goal(f"lost or duplicated behind {len(visible)} kills", "0", f"{broken:,}", broken == 0),
+        *_reload_goal(result),
     ]
+
+
+def _reload_goal(result: Result) -> list[Goal]:
+    gaps = result["reload_gaps_ms"]
+    what = "rolling reload: a partition's longest silence, median"
+    median = statistics.median(gaps) if gaps else 0.0
+    kill = statistics.median(_moments(result, "visible"))
+    return (
+        [Goal(what, f"≤ that of a kill, {kill:,.0f} ms", f"{median:,.0f} ms", median <= kill)] if gaps else []
+    )
 
 
 def plots(result: Result) -> dict[str, str]:
@@ -101,6 +112,8 @@ def _spreads(result: Result) -> str:
         "visible": "SIGKILL → next output visible, ms",
     }
     rows = [(title, *_spread(_moments(result, step))) for step, title in titles.items()]
+    if result["reload_gaps_ms"]:
+        rows.append(("rolling reload: a partition's longest silence, ms", *_spread(result["reload_gaps_ms"])))
     return table((kills, "median", "p95", "worst", "best"), rows)
 
 
