@@ -85,7 +85,7 @@ class _Stopping:
 def run(number: int, board_path: str, connection: Connection, settings: Settings, parent: int) -> NoReturn:
     """Entry point of the spawned process; ``number`` is its slot on the board."""
     priority.step_back()
-    _lead_group()
+    _lead_session()
     _die_with(parent)
     _dump_stacks(Path(board_path).parent, number)
     stopping = _Stopping()
@@ -105,15 +105,16 @@ def run(number: int, board_path: str, connection: Connection, settings: Settings
     os._exit(code)
 
 
-def _lead_group() -> None:
-    """Make this process and all that it starts a process group, which the supervisor kills as a whole.
+def _lead_session() -> None:
+    """Make this process and all that it starts a session, and so a process group, which the supervisor kills
+    as a whole.
 
-    The terminal takes such a group for a job in the background: it would be halted for reading from the
-    terminal, and for writing to it under ``stty tostop``. Ignored, the one fails and the other works.
+    A group would do for that. But the kernel shares the CPUs among sessions first (sched(7), autogroup), and
+    heeds niceness only within one: OLAP workers in one session with the real-time worker get most of what
+    both are given, and none of them gives way to a broker that was started elsewhere, however nice they are.
     """
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
-    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    os.setsid()
+    priority.share_as_nice()
 
 
 def _die_with(parent: int) -> None:

@@ -1,4 +1,7 @@
-"""CPUs and priority of every thread of this process: on Linux both belong to a thread, not to a process."""
+"""CPUs and priority of every thread of this process: on Linux both belong to a thread, not to a process.
+
+And of its session, where it leads one: among sessions, CPUs are shared by the session's own niceness.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import contextlib
 import os
 from collections.abc import Collection
 from pathlib import Path
+
+from supervisor.host import priority
 
 __all__ = ["confine"]
 
@@ -28,6 +33,7 @@ def confine(cpus: Collection[int], nice: int) -> None:
             with contextlib.suppress(ProcessLookupError):  # it has ended
                 _confine(thread, cpus, nice)
         seen |= new
+    priority.share_as_nice()
 
 
 def _threads() -> set[int]:

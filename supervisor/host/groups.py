@@ -1,4 +1,4 @@
-"""Worker processes as leaders of process groups: none is collected before its group has been killed.
+"""Worker processes lead sessions, and so process groups: none is collected before its group has been killed.
 
 What a pipeline starts belongs to its worker's group, and is not to outlive the worker. The order matters.
 While a dead leader is not collected, the kernel keeps its number: as a pid for the zombie, as the id of the
@@ -23,7 +23,7 @@ __all__ = ["Leader"]
 
 
 class Leader(SpawnProcess):
-    """A process to be started with ``spawn``; its target calls ``os.setpgid(0, 0)`` before anything else.
+    """A process to be started with ``spawn``; its target calls ``os.setsid()`` before anything else.
 
     ``ended`` is called once, with its pid, when it has ended and its group was killed, and while its pid is
     still its own.
