@@ -33,10 +33,11 @@ _log = logging.getLogger("kafka")
 Config = dict[str, Any]
 
 
-def _quick_connection(settings: Settings) -> Config:
+def _quick_connection(settings: Settings, role: str) -> Config:
     """Reconnect and look up quickly: a restart's gap is made of these waits."""
     return {
-        "client.id": settings.app.name,
+        # What brokers log, measure and limit by quotas: each role by itself.
+        "client.id": f"{settings.app.name}.{role}",
         "topic.metadata.refresh.fast.interval.ms": 10,
         "reconnect.backoff.ms": 10,
         "reconnect.backoff.max.ms": 1_000,
@@ -63,7 +64,7 @@ def olap_group(settings: Settings) -> str:
 
 def olap_producer(settings: Settings, partition: int) -> Config:
     return {
-        **_quick_connection(settings),
+        **_quick_connection(settings, "olap"),
         # A transaction ends by commit, which flushes; lingering only lets batches fill under load.
         "linger.ms": 50,
         "compression.type": "lz4",
@@ -83,7 +84,7 @@ def olap_producer(settings: Settings, partition: int) -> Config:
 
 def olap_consumer(settings: Settings) -> Config:
     return {
-        **_quick_connection(settings),
+        **_quick_connection(settings, "olap"),
         # With one consumer a partition these are per partition. When the queue is full, librdkafka waits for
         # fetch.queue.backoff.ms, a second by default: the classic once-a-second stall (librdkafka #2879).
         "queued.min.messages": 50_000,
@@ -116,7 +117,7 @@ def changelog_consumer(settings: Settings) -> Config:
 
 def realtime_consumer(settings: Settings) -> Config:
     return {
-        **_quick_connection(settings),
+        **_quick_connection(settings, "realtime"),
         # The broker answers as soon as there is one byte; a waiting fetch costs nothing.
         "fetch.min.bytes": 1,
         "fetch.wait.max.ms": 500,
@@ -137,7 +138,7 @@ def realtime_consumer(settings: Settings) -> Config:
 
 
 def probe(settings: Settings) -> Config:
-    return _quick_connection(settings)
+    return _quick_connection(settings, "probe")
 
 
 # What brokers say while they come and go. ``retriable()`` does not know: it is always False for an error that
