@@ -21,7 +21,8 @@ class Cadence:
         self._most = olap.commit_events
         self._due = 0.0
         self._due_behind = 0.0
-        self._behind = False
+        self.behind = False
+        """Whether there is a backlog: more than is taken at once."""
 
     def begin(self, now: float, patience_s: float) -> None:
         """A transaction begins with what arrives from now on, and ends ``patience_s`` later if the partition
@@ -31,11 +32,11 @@ class Cadence:
 
     def fetched(self, count: int, asked: int) -> None:
         """``count`` records were there when ``asked`` for as many; as many means that there are more."""
-        self._behind = count >= asked
+        self.behind = count >= asked
 
     def left_s(self, now: float) -> float:
         """How long until the transaction is due."""
-        return max(0.0, (self._due_behind if self._behind else self._due) - now)
+        return max(0.0, (self._due_behind if self.behind else self._due) - now)
 
     def is_due(self, now: float, events: int) -> bool:
         """Whether the transaction, with ``events`` in it, is to be committed."""

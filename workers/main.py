@@ -114,7 +114,8 @@ def _lead_session() -> None:
     both are given, and none of them gives way to a broker that was started elsewhere, however nice they are.
     """
     os.setsid()
-    priority.share_as_nice()
+    if (nice := os.getpriority(os.PRIO_PROCESS, 0)) > 0:  # as the supervisor was started
+        priority.give_way(nice)
 
 
 def _die_with(parent: int) -> None:

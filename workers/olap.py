@@ -22,6 +22,7 @@ from supervisor.contract.settings import Settings
 from workers import aggregates, careful, client, contest, deadletter, state
 from workers.cadence import Cadence
 from workers.decode import BadRecord, Batch, Processor
+from workers.deference import Deference
 from workers.errors import DlqLimitReached, WorkerError
 from workers.limits import DlqLimit
 from workers.pipeline import Pipeline
@@ -96,6 +97,11 @@ class PartitionWork:
         self._eager_until = 0.0
         self._rate = rate
         self._throttle = Throttle(time.monotonic())
+
+    @property
+    def behind(self) -> bool:
+        """Whether it works off a backlog, and nobody waits for its first commit or for what a suspect does."""
+        return self._cadence.behind and self._suspect is None and time.monotonic() >= self._eager_until
 
     def committed_by_us(self) -> int | None:
         """What this supervisor has committed of the partition; ``None`` if it has never owned it."""
@@ -443,6 +449,7 @@ class OlapWorker:
         # Never for long, whatever the interval: it would not hear that it is to stop.
         self._idle_s = min(_DEAF_S, settings.olap.commit_interval_ms / 1000) / max(1, len(self._work))
         self._busy = False
+        self._deference = Deference(settings.olap.nice)
 
     def open(self) -> None:
         if self._contested:
@@ -485,6 +492,7 @@ class OlapWorker:
                 self._settle_others()
                 raise
         self._busy = worked
+        self._deference.look(behind=any(work.behind for work in self._work), now=time.monotonic())
         if not worked:
             self._rest()
 

@@ -1,7 +1,4 @@
-"""CPUs and priority of every thread of this process: on Linux both belong to a thread, not to a process.
-
-And of its session, where it leads one: among sessions, CPUs are shared by the session's own niceness.
-"""
+"""CPUs and priority of every thread of this process: on Linux both belong to a thread, not to a process."""
 
 from __future__ import annotations
 
@@ -9,8 +6,6 @@ import contextlib
 import os
 from collections.abc import Collection
 from pathlib import Path
-
-from supervisor.host import priority
 
 __all__ = ["confine"]
 
@@ -33,7 +28,6 @@ def confine(cpus: Collection[int], nice: int) -> None:
             with contextlib.suppress(ProcessLookupError):  # it has ended
                 _confine(thread, cpus, nice)
         seen |= new
-    priority.share_as_nice()
 
 
 def _threads() -> set[int]:

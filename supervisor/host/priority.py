@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-import time
 from pathlib import Path
 
-__all__ = ["share_as_nice", "step_ahead", "step_back"]
+__all__ = ["give_way", "session_nice", "step_ahead", "step_back"]
 
 _AHEAD = -10
 _AUTOGROUP = Path("/proc/self/autogroup")
-_AGAIN_S = 0.11
-_TRIES = 300
 
 
 def step_ahead() -> None:
@@ -35,29 +31,26 @@ def step_back() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
-def share_as_nice() -> None:
-    """Give the session that this process leads the niceness of this process; else nothing.
+def session_nice() -> int:
+    """The niceness of our session among others; 0 where there are no autogroups."""
+    try:
+        return int(_AUTOGROUP.read_text().split()[-1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def give_way(nice: int) -> bool:
+    """Give the session that this process leads this niceness; whether it has it now.
 
     With autogroups (sched(7)) the CPUs are shared among sessions first, by a niceness that belongs to the
-    session: that of a process counts only beside those of its own session. Where there are no autogroups, or
-    others have put us into a control group, there is nothing to do.
+    session: that of a process counts only beside those of its own session. It is refused where there are no
+    autogroups, where we lead no session, and without privileges, too, when somebody else on the machine has
+    done it within the last tenth of a second. In a control group of somebody else's it has no effect.
     """
     if os.getsid(0) != os.getpid():
-        return
-    nice = str(os.getpriority(os.PRIO_PROCESS, 0))
+        return False
     try:
-        if _AUTOGROUP.read_text().split()[-1] != nice:
-            _AUTOGROUP.write_text(nice)
-    except BlockingIOError:
-        # Without privileges one write in a tenth of a second is accepted, of all processes together.
-        threading.Thread(target=_share_later, args=(nice,), daemon=True).start()
+        _AUTOGROUP.write_text(str(nice))
     except OSError:
-        return
-
-
-def _share_later(nice: str) -> None:
-    for _ in range(_TRIES):
-        time.sleep(_AGAIN_S)
-        with contextlib.suppress(BlockingIOError):
-            _AUTOGROUP.write_text(nice)
-            return
+        return False
+    return True

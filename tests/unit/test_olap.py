@@ -570,6 +570,31 @@ def test_a_partition_takes_no_more_than_the_rate_on_the_board_and_commits_meanwh
     assert [record.committed for record in records] == [400, 400]
 
 
+def test_behind_a_backlog_there_are_fewer_transactions_and_at_its_end_the_interval_holds(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    running.produce(*[b"{}"] * 9)
+    worker = running.worker(Olap(commit_interval_ms=1_000, backlog_interval_ms=5_000, batch_events=2))
+    worker.open()
+    record = running.board.olap(0)
+    now += 1.5  # a partition just taken over commits at once; no longer
+
+    def take(position: int) -> None:
+        step_until(worker, lambda: record.position == position)
+
+    take(2)
+    began = now
+    while record.position < 8:
+        now = min(now + 1.2, began + 4.9)
+        take(record.position + 2)
+        assert record.committed == 0
+    take(9)
+    assert record.committed == 9
+    worker.drain()
+
+
 def test_who_is_held_back_still_beats_and_hears_soon_what_it_is_told(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

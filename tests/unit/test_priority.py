@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +74,23 @@ run(0, str(board.path), theirs, Settings(), os.getppid())
 """
     )
     assert done.stdout.split() == ["0", "7"], done.stderr
+
+
+# -- sessions -------------------------------------------------------------------------------------------
+
+GIVE_WAY = """
+import os
+from supervisor.host import priority
+
+before = priority.session_nice()
+print(priority.give_way(19), priority.session_nice() == before)
+os.setsid()
+while not priority.give_way(7):  # without privileges, one in a tenth of a second
+    pass
+print(priority.session_nice())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="no autogroups here")
+def test_only_a_session_of_ones_own_is_made_to_give_way() -> None:
+    assert run(GIVE_WAY).stdout.split() == ["False", "True", "7"]
