@@ -4,15 +4,15 @@ As TCP probes for what a path can carry, by additive increase and multiplicative
 taken from its descendants:
 
 - it acts on delay, before anything is lost (LEDBAT, Vegas): below a band about the target it grows, above it
-  shrinks by as much as the target is exceeded, within it stays, so that there is no oscillation where delay
-  rises gently with the rate;
+  shrinks the more, the more the target is exceeded, within it stays, so that it does not oscillate;
 - it grows as CUBIC does (RFC 9438): fast towards the last rate that was too much, slowly about it, and ever
   faster beyond, so that what was given up is back within five seconds once there is room;
 - a rate that is not used does not grow (RFC 7661): else it would stand at any height when a backlog comes.
 
-The target is ``realtime.slo_p99_ms``. Where events are later than half of that although the OLAP side rests,
-or is at its floor, it is not the OLAP side's doing, and holding it back would be in vain: then the target is
-twice of what remains.
+The target is ``realtime.slo_p99_ms``. How late events are although the OLAP side rests, or is at its floor,
+is not the OLAP side's doing, and holding it back would be in vain: what counts is what is beyond that, and
+the target is never less than twice of it. Where that is not known and events are late, the OLAP side goes to
+its floor for a moment, to learn it, as BBR probes for the delay of an empty path.
 
 There is no limit while the real-time side is silent, or nothing is known of it.
 """
@@ -30,14 +30,15 @@ __all__ = ["Control", "Decision", "Reading", "State"]
 
 _SILENT_S = 2.0
 _FIRST_SILENT_S = 1.0
+_STARTS_S = 10.0
 _STUCK_S = 10.0
 _STUCK_EVENTS = 100
 _ALWAYS_READ_EVENTS = 1
 
-_GROW_BELOW = 0.6
+_GROW_BELOW = 0.5
 _LEAVE_SLOW_START = 0.4
 _P90_SHARE = 0.5
-_LEAST_CUT, _MOST_CUT = 0.85, 0.5
+_LEAST_CUT, _MOST_CUT = 0.92, 0.5
 _AGAIN_S = 0.3
 
 _FIRST_RATE = 20_000.0
@@ -49,9 +50,13 @@ _USED = 0.5
 
 _REST_S = 0.5
 _RESTS = 20
-_RESTS_NEEDED = 5
+_RESTS_NEEDED = 2
+_RESTS_ENOUGH = 5
+_REST_AFTER_S = 0.8
 _REST_KEPT_S = 600.0
 _HEADROOM = 2.0
+_PROBE_S = 4.0
+_PROBE_AGAIN_S = 60.0
 
 
 class State(IntEnum):
@@ -69,6 +74,8 @@ class State(IntEnum):
     """They were late a moment ago."""
     FLOOR = 5
     """They are late, and the rate does not get lower."""
+    PROBING = 6
+    """At the floor for a moment, to learn how late they are without the OLAP side."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +118,12 @@ class Control:
         self._climb_s = 0.0
         self._stepped_s: float | None = None
         self._wait_until_s = self._began_s = 0.0
+        self._met = False
         self._state = State.GROWING
         self._delay_ms = 0.0
         self._rests: deque[tuple[float, float, float]] = deque(maxlen=_RESTS)
+        self._probe_until_s = 0.0
+        self._probe_again_s = float("-inf")
 
     @property
     def target_ms(self) -> float:
@@ -127,11 +137,11 @@ class Control:
             self._stepped_s = self._began_s = now
         elapsed, self._stepped_s = min(now - self._stepped_s, _LONGEST_STEP_S), now
         if reading.source is not None:
+            self._meet(now)
             self._delay.feed(reading.source, reading.counts, reading.lag, now)
         silent_s = now - max(self._delay.heard_s, self._began_s)
         stuck = reading.source is not None and self._delay.caught_up and reading.lag > _STUCK_EVENTS
-        patience_s = _SILENT_S if self._delay.heard_s >= self._began_s else _FIRST_SILENT_S
-        if silent_s > (_STUCK_S if stuck else patience_s) or reading.source is None:
+        if silent_s > self._patience_s(stuck=stuck) or (self._met and reading.source is None):
             return self._free()
         look = self._delay.look(now)
         if self._state is State.FREE and look is not None:
@@ -139,6 +149,18 @@ class Control:
         elif self._state is not State.FREE and now >= self._wait_until_s:
             self._judge(look, reading, elapsed, late=stuck and silent_s > _SILENT_S)
         return self._decision()
+
+    def _meet(self, now: float) -> None:
+        if not self._met:
+            self._met, self._began_s = True, now
+
+    def _patience_s(self, *, stuck: bool) -> float:
+        """How long a silence has to be before it is taken for one."""
+        if not self._met:
+            return _STARTS_S
+        if stuck:
+            return _STUCK_S
+        return _SILENT_S if self._delay.heard_s >= self._began_s else _FIRST_SILENT_S
 
     def _decision(self) -> Decision:
         return Decision(0 if self._state is State.FREE else round(self._rate), self._state, self._delay_ms)
@@ -162,10 +184,15 @@ class Control:
         self._delay_ms = look.p99_ms
         self._remember_rest(look, reading)
         pressure = max(
-            look.p90_ms / max(self._slo_ms * _P90_SHARE, _HEADROOM * self._unavoidable(1)),
-            look.p99_ms / self.target_ms,
+            self._pressure(look.p90_ms, self._slo_ms * _P90_SHARE, self._unavoidable(1)),
+            self._pressure(look.p99_ms, self._slo_ms, self._unavoidable(2)),
         )
-        if pressure > 1:
+        if self._state is State.PROBING:
+            if len(self._rests) >= _RESTS_ENOUGH or reading.now_s >= self._probe_until_s:
+                self._arm(reading.now_s)
+        elif pressure > _GROW_BELOW and not self._rest_known and reading.now_s >= self._probe_again_s:
+            self._probe(reading.now_s)
+        elif pressure > 1:
             self._shrink(pressure, reading)
         elif pressure >= _GROW_BELOW:
             self._state = State.HOLDING
@@ -174,11 +201,27 @@ class Control:
         else:
             self._state = State.GROWING
 
+    def _pressure(self, late_ms: float, slo_ms: float, rest_ms: float) -> float:
+        """Of what lies between rest and target, how much is used: 0 as at rest, above 1 too late."""
+        return (late_ms - rest_ms) / (max(slo_ms, _HEADROOM * rest_ms) - rest_ms)
+
+    def _probe(self, now: float) -> None:
+        """Nothing tells what is the OLAP side's doing, until it has been out of the way for a moment (as BBR
+        looks for the delay of an empty path)."""
+        self._rate, self._state = self._floor, State.PROBING
+        self._probe_until_s, self._probe_again_s = now + _PROBE_S, now + _PROBE_AGAIN_S
+        self._begin_anew(now)
+
     def _shrink(self, pressure: float, reading: Reading) -> None:
+        if self._rate <= self._floor:
+            # Nothing changes by it, so that there is nothing to wait for.
+            self._state = State.FLOOR
+            return
         base = max(self._floor, min(self._rate, reading.used * 1.1))
         # Less than last time: there is less room than there was, so aim below where it got (RFC 9438, 4.7).
         self._most = base if self._most is None or base >= self._most else (base + base * _MOST_CUT) / 2
-        self._rate = max(self._floor, base * min(_LEAST_CUT, max(_MOST_CUT, 1 / pressure)))
+        # By the root: close to what is carried, delay grows much faster than the rate.
+        self._rate = max(self._floor, base * min(_LEAST_CUT, max(_MOST_CUT, pressure**-0.5)))
         self._good = self._rate
         self._climb_s = (max(0.0, 1 - self._rate / self._most) / _CUBIC) ** (1 / 3)
         self._growing_s = 0.0
@@ -211,13 +254,22 @@ class Control:
         now = reading.now_s
         if reading.used > self._floor * 1.2 or look.events < _ALWAYS_READ_EVENTS:
             return
+        if now - self._wait_until_s < _REST_AFTER_S:
+            return
         if self._rests and now - self._rests[-1][0] < _REST_S:
             return
         while self._rests and now - self._rests[0][0] > _REST_KEPT_S:
             self._rests.popleft()
         self._rests.append((now, look.p90_ms, look.p99_ms))
 
+    @property
+    def _rest_known(self) -> bool:
+        return len(self._rests) >= _RESTS_NEEDED
+
     def _unavoidable(self, which: int) -> float:
-        if len(self._rests) < _RESTS_NEEDED:
+        if not self._rest_known:
             return 0.0
-        return sorted(rest[which] for rest in self._rests)[len(self._rests) // 2]
+        # The first ones may still have been made late by what was before, so that the least of them counts.
+        # Then it is the worse ones: a machine that others use as well is not always at its best.
+        place = len(self._rests) * 3 // 4 if len(self._rests) >= _RESTS_ENOUGH else 0
+        return sorted(rest[which] for rest in self._rests)[place]

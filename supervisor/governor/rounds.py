@@ -31,7 +31,7 @@ _BEHIND_EVENTS = 1_000
 # Between two rounds of an episode there may be a moment without need; its end is told after this.
 _QUIET_S = 20.0
 _TELL_EVERY_S = 60.0
-_REDUCING = frozenset({State.REDUCED, State.FLOOR})
+_REDUCING = frozenset({State.REDUCED, State.FLOOR, State.PROBING})
 
 
 class Governor:
@@ -122,10 +122,14 @@ class Governor:
         return (self._processed - processed) / (now - then) if now > then else 0.0
 
     def _count_behind(self, used: float) -> int:
-        """How many partitions have a backlog; these share the rate, the others do not use their part."""
+        """How many partitions have a backlog, or may have: these share the rate, and the others do not use
+        their part. At the start nobody has looked yet where they end."""
         least = max(_BEHIND_EVENTS, used / max(1, self._seats.partitions) * _BEHIND_S)
         board = self._board
-        return sum(board.topic(p).end - board.olap(p).position > least for p in range(self._seats.partitions))
+        return sum(
+            not topic.seen_ns or topic.end - board.olap(partition).position > least
+            for partition, topic in enumerate(map(board.topic, range(self._seats.partitions)))
+        )
 
     def _write(self, decision: Decision) -> None:
         header = self._header

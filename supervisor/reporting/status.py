@@ -111,7 +111,8 @@ class Governor(Struct, frozen=True):
     """What holds the OLAP side back for the sake of the real-time side."""
 
     state: str
-    """``off``, ``free`` (nobody is to be spared), ``growing``, ``holding``, ``reduced`` or ``floor``."""
+    """``off``, ``free`` (nobody is to be spared), ``growing``, ``holding``, ``reduced``, ``floor`` or
+    ``probing``."""
     rate: int | None
     """Events a second that the OLAP side may process in all; None for no limit."""
     delay_ms: int | None

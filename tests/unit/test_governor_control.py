@@ -117,8 +117,9 @@ def test_a_backlog_begins_gently() -> None:
     assert max(moment.used for moment in seen) < 100_000
 
 
-def test_it_does_not_oscillate() -> None:
-    seen = run(Plant(100_000), 90, Control(SLO_MS, FLOOR))
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_it_does_not_oscillate(seed: int) -> None:
+    seen = run(Plant(100_000, seed=seed), 90, Control(SLO_MS, FLOOR))
     settled = rates(seen, 30, 90)
     assert max(settled) < 1.25 * min(settled)
 
@@ -195,6 +196,36 @@ def test_one_late_event_among_many_is_none() -> None:
     assert used(seen, 5, 30) > 0.95 * 100_000
 
 
+def test_where_nothing_is_known_of_rest_it_is_looked_for_once_and_for_a_moment() -> None:
+    seen = run(Plant(100_000), 90, Control(SLO_MS, FLOOR))
+    probing = [moment for moment in seen if moment.state is State.PROBING]
+    assert {moment.rate for moment in probing} == {FLOOR}
+    assert len(probing) <= 4.1 / STEP_S
+    assert probing[-1].s - probing[0].s < 4.1
+
+
+def test_what_is_known_of_rest_before_a_backlog_comes_need_not_be_looked_for() -> None:
+    plant = Plant(100_000, demand=100)
+
+    def change(s: float, plant: Plant) -> None:
+        plant.demand = 100 if s < 10 else 130_000
+
+    seen = run(plant, 40, Control(SLO_MS, FLOOR), change)
+    assert State.PROBING not in {moment.state for moment in seen}
+    assert used(seen, 20, 40) > 0.75 * 100_000
+
+
+@pytest.mark.parametrize("noise_ms", [15.0, 30.0])
+def test_on_a_machine_that_is_late_at_rest_too_most_of_the_rate_stays_and_soon(noise_ms: float) -> None:
+    """At rest the 99th percentile is beyond the target, or close to it, and varies."""
+    plant = Plant(40_000)
+    plant.noise_ms = noise_ms
+    seen = run(plant, 30, Control(SLO_MS, FLOOR))
+    assert used(seen, 8, 30) > 0.6 * 40_000
+    late = [moment for moment in seen if moment.queue_ms > 2 * 4.6 * noise_ms]
+    assert len(late) < 0.05 * len(seen)
+
+
 # -- nobody to be spared --------------------------------------------------------------------------------
 
 
@@ -224,10 +255,24 @@ def test_when_it_speaks_again_it_is_spared_at_once() -> None:
     assert used(seen, 40, 50) > 0.7 * 100_000
 
 
-def test_without_a_real_time_worker_there_is_no_limit() -> None:
+def test_where_the_real_time_worker_does_not_start_there_is_no_limit_for_long() -> None:
     plant = Plant(100_000)
     plant.heard = False
-    assert {moment.rate for moment in run(plant, 3, Control(SLO_MS, FLOOR))} == {0}
+    seen = run(plant, 15, Control(SLO_MS, FLOOR))
+    assert set(rates(seen, 10.2, 15)) == {0}
+
+
+def test_while_the_real_time_worker_still_starts_it_is_spared_already() -> None:
+    """Workers start together, and a backlog is at once what the real-time side is to be spared."""
+    plant = Plant(100_000, demand=400_000)
+
+    def change(s: float, plant: Plant) -> None:
+        plant.heard = s >= 4
+
+    seen = run(plant, 10, Control(SLO_MS, FLOOR), change)
+    assert max(rates(seen, 0, 4)) == 20_000
+    assert 0 not in rates(seen, 0, 10)
+    assert max(moment.queue_ms for moment in seen) < SLO_MS
 
 
 def test_a_dead_real_time_worker_frees_and_its_successor_binds_again() -> None:

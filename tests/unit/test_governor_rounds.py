@@ -65,6 +65,7 @@ class Stage:
     def backlog(self, *lags: int) -> None:
         for partition, lag in enumerate(lags):
             self.board.topic(partition).end = self.board.realtime(partition).position = lag
+            self.board.topic(partition).seen_ns = 1
 
     def go_on(self, seconds: float, *, age_ms: int = 2, rate: float = 500, obey: bool = True) -> None:
         """Time passes, with real-time events of that age, and OLAP workers that do as they are told."""
@@ -146,7 +147,16 @@ def test_what_is_told_is_that_it_begins_and_that_it_is_over(stage: Stage) -> Non
     assert stage.board.header.limited == 1
 
 
+def test_a_backlog_of_which_nothing_is_known_yet_gets_no_more_than_its_share(stage: Stage) -> None:
+    stage.governor()
+    assert stage.board.header.partition_rate == stage.board.header.olap_rate // PARTITIONS
+    stage.backlog(10**6, 0, 0, 0)
+    stage.go_on(1)
+    assert stage.board.header.partition_rate == stage.board.header.olap_rate
+
+
 def test_it_looks_ten_times_a_second_only_while_there_is_something_to_hold_back(stage: Stage) -> None:
+    stage.backlog(*[0] * PARTITIONS)
     stage.governor()
     stage.go_on(3, obey=False)
     assert stage.loop.after_s == 1
