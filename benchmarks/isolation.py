@@ -39,6 +39,8 @@ _HEAP_MB = 1024
 _RATE = 500
 _WARM_UP_S = 10.0
 _TOPIC = "logins"
+_SLO_MS = 50.0
+_TO_IDLE = 2.0
 
 
 @click.command()
@@ -46,7 +48,12 @@ _TOPIC = "logins"
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--mode", type=click.Choice(["governor", "variants"]), default="governor", show_default=True)
 @click.option("--only", multiple=True, metavar="NAME", help="Only these variants; more than once.")
-@click.option("--slo", default=50.0, show_default=True, help="realtime.slo_p99_ms of the guided drains.")
+@click.option(
+    "--slo",
+    type=float,
+    show_default=f"{_SLO_MS:g}, or twice the p99 at idle where that is less",
+    help="realtime.slo_p99_ms of the guided drains.",
+)
 @click.option("--idle", "idle_s", default=20.0, show_default=True, help="Seconds of each idle phase.")
 @click.option("--most", "most_s", default=180.0, show_default=True, help="Seconds of each drain at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -56,7 +63,7 @@ def main(
     rounds: int,
     mode: str,
     only: tuple[str, ...],
-    slo: float,
+    slo: float | None,
     idle_s: float,
     most_s: float,
     as_json: bool,
@@ -99,28 +106,31 @@ def main(
     click.echo(json.dumps(result, indent=2) if as_json else text({mode: result}))
 
 
-def _governed(course: Course, load: Load, rounds: int, slo: float) -> dict[str, Any]:
+def _governed(course: Course, load: Load, rounds: int, slo: float | None) -> dict[str, Any]:
     """Unguided and guided in turn; then the calm amid a backlog, beside the unguided rate of that round."""
-    guided = GUIDED.format(slo=slo)
     trials: dict[str, list[dict[str, Any]]] = {"unguided": [], "guided": []}
     calm: list[float | None] = []
     for number in range(1, rounds + 1):
-        for name, toml in (("unguided", UNGUIDED), ("guided", guided)):
-            trials[name].append(_say(number, name, lambda toml=toml: course.drain(toml)))
-        calm.append(course.calm(load, guided, trials["unguided"][-1]["olap_rate"]))
+        whole = _say(number, "unguided", lambda: course.drain(UNGUIDED))
+        held = slo or round(min(_SLO_MS, _TO_IDLE * whole["idle"]["p99"]), 1)
+        toml = GUIDED.format(slo=held)
+        guided = _say(number, "guided", lambda toml=toml: course.drain(toml))
+        trials["unguided"].append(whole)
+        trials["guided"].append({**guided, "slo_p99_ms": held})
+        calm.append(course.calm(load, toml, whole["olap_rate"]))
+        click.echo(f"{number}: calm to the whole rate: {calm[-1]} s", err=True)
     return {"trials": trials, "calm_s": calm, "absent": {}}
 
 
-def _varied(course: Course, names: tuple[str, ...], rounds: int, slo: float) -> dict[str, Any]:
+def _varied(course: Course, names: tuple[str, ...], rounds: int, slo: float | None) -> dict[str, Any]:
     trials: dict[str, list[dict[str, Any]]] = {}
     absent: dict[str, str] = {}
     for number in range(1, rounds + 1):
         for name in names:
             toml, hold = VARIANTS[name]
+            toml = toml.replace("{slo}", f"{slo or _SLO_MS:g}")
             try:
-                trial = _say(
-                    number, name, lambda toml=toml, hold=hold: course.drain(toml.format(slo=slo), hold)
-                )
+                trial = _say(number, name, lambda toml=toml, hold=hold: course.drain(toml, hold))
             except Absent as reason:
                 absent[name] = str(reason)
             else:

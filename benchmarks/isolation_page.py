@@ -109,10 +109,15 @@ def _part(mode: str, part: dict[str, Any]) -> str:
 def _conditions(part: dict[str, Any]) -> str:
     return (
         f"`{part['command']}`\n\n{machine(part['machine'])} {part['brokers']}; a backlog of "
-        f"{part['backlog']:,} events, {part['events_s']} real-time events/s, `realtime.slo_p99_ms` "
-        f"{part['slo_p99_ms']:g}, {part['idle_s']:g} s of idle time behind each drain. "
+        f"{part['backlog']:,} events, {part['events_s']} real-time events/s, {part['idle_s']:g} s of idle "
+        f"time behind each drain{_targets(part)}. "
         f"Medians of {part['rounds']} rounds, ages in ms:"
     )
+
+
+def _targets(part: dict[str, Any]) -> str:
+    told = [f"{trial['slo_p99_ms']:g}" for trial in part["trials"].get("guided", [])]
+    return f"; `realtime.slo_p99_ms` of the guided ones: {', '.join(told)}" if told else ""
 
 
 def _row(name: str, of: Sequence[dict[str, Any]]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from installation import Installation
 
+from benchmarks.environment import Absent
 from benchmarks.livelatency import Load, Reader, quantiles
 from supervisor.governor.control import State
 
@@ -29,6 +30,8 @@ _PATIENCE_S = 30.0
 _DRAIN_S = 300.0
 _OVER_S = 1.0
 _WHOLE = 0.9
+_ENOUGH = 500
+"""A second's worth: of fewer there is no 99th percentile."""
 
 
 class Stand:
@@ -92,7 +95,10 @@ class Course:
     """A drain is looked at for this long at most."""
 
     def drain(self, toml: str, hold: Hold = nothing) -> dict[str, Any]:
-        """Drain the backlog, then be idle behind it; the ages of both, and the OLAP side's rate."""
+        """Drain the backlog, then be idle behind it; the ages of both, and the OLAP side's rate.
+
+        Raises :class:`Absent` where it was drained before anything could be seen.
+        """
         stand = Stand(self.servers, self.topic, toml)
         try:
             stand.start()
@@ -112,6 +118,8 @@ class Course:
                 "busy": quantiles(stand.reader.ages(*busy)),
                 "idle": quantiles(stand.reader.ages(*idle)),
             }
+            if min(found[phase]["n"] for phase in ("busy", "idle")) < _ENOUGH:
+                raise Absent("too few events were seen: a larger backlog or a longer idle time is needed")
             found["ratio"] = found["busy"]["p99"] / found["idle"]["p99"]
             return found
         finally:

@@ -49,12 +49,6 @@ def _fixed(rate: int) -> Hold:
     return hold
 
 
-def _one_session(stand: Stand) -> None:
-    """As if niceness did not count beside other sessions, which is what it does not do by itself."""
-    for pid in _olap(stand):
-        _write(Path(f"/proc/{pid}/autogroup"), "0")
-
-
 def _least_weight(stand: Stand) -> None:
     """All OLAP workers in a control group of the least weight, of cgroup v1; v2 takes a tree of our own."""
     group = _CPU / f"isolation-{stand.installation.name}"
@@ -96,7 +90,7 @@ def _quota(stand: Stand) -> None:
 
 def _variants() -> Iterator[tuple[str, str, Hold]]:
     yield "nothing: nice 10", UNGUIDED, nothing
-    yield "nice 10 within a session alone", UNGUIDED, _one_session
+    yield "nice 0", f"{UNGUIDED}olap.nice = 0", nothing
     yield "nice 19", f"{UNGUIDED}olap.nice = 19", nothing
     yield "SCHED_BATCH", UNGUIDED, _policy(os.SCHED_BATCH)
     yield "SCHED_IDLE", UNGUIDED, _policy(os.SCHED_IDLE)

@@ -39,6 +39,7 @@ def part(trials: dict[str, list[tuple[float, float, float]]], calm_s: list[float
                     "busy": {"p50": 1.0, "p99": busy},
                     "idle": {"p50": 1.0, "p99": idle},
                     "ratio": busy / idle,
+                    "slo_p99_ms": 50.0,
                 }
                 for number, (rate, busy, idle) in enumerate(of, 1)
             ]
