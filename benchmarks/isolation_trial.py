@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from installation import Installation
 
 from benchmarks.environment import Absent
-from benchmarks.livelatency import Load, Reader, quantiles
+from benchmarks.livelatency import Load, Reader, connects, quantiles
 from supervisor.governor.control import State
 
 __all__ = ["PARTITIONS", "Course", "Hold", "Stand", "nothing"]
@@ -53,7 +51,7 @@ class Stand:
         self.board = installation.board()
         # The feed is there as soon as the real-time worker has its role; OLAP workers begin at the same time.
         path = installation.directory / "run" / "live.sock"
-        installation.wait(lambda: _connects(path), "the live feed is served")
+        installation.wait(lambda: connects(path), "the live feed is served")
         self.reader = Reader(path)
         self.reader.start()
         installation.wait_serving(self.board)
@@ -160,10 +158,3 @@ def _recovered(stand: Stand, whole: float) -> float | None:
             return then - calm
         time.sleep(_STEP_S)
     return None
-
-
-def _connects(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as trial, contextlib.suppress(OSError):
-        trial.connect(str(path))
-        return True
-    return False
