@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +94,22 @@ def test_the_goals_of_throughput_are_ratios_within_a_round() -> None:
 
 def test_a_table_without_rows_is_nothing() -> None:
     assert table(("a", "b"), []) == ""
+
+
+PAGES = sorted(path.stem for path in Path(report.__file__).parent.glob("*_page.py"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_of_the_report_is_that_of_a_part_whose_program_writes_it(page: str) -> None:
+    part = page.removesuffix("_page")
+    assert part in report.PARTS
+    module = importlib.import_module(f"benchmarks.{page}")
+    assert {"section", "plots", "goals"} <= set(module.__all__)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / f"{part}.py"), "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"--write", "--json"} <= set(done.stdout.split())
