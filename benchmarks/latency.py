@@ -36,9 +36,6 @@ from supervisor.contract.settings import Olap
 _BROKERS = 3
 _PARTITIONS = 4
 _SETTLE_S = 2.0
-# A broker answers a connection's requests in turn, and an acknowledged event waits for its copies.
-# So each is sent at once where nothing is under way, and else with those that come meanwhile.
-_CLIENT = {"linger.ms": 0, "max.in.flight.requests.per.connection": 1}
 _CURVE = [*range(100), 99.5, 99.9]
 """Quantiles of the plot, in per cent."""
 
@@ -113,7 +110,7 @@ def _round(
             SHOWN: Reader(feed),
             COMMITTED: TopicReader(servers, topics.output.name, _PARTITIONS),
         }
-        load = Load(servers, topics.input.name, rate, _PARTITIONS, client=_CLIENT)
+        load = Load(servers, topics.input.name, rate, _PARTITIONS)
         for thread in (*readers.values(), load):
             thread.start()
         time.sleep(warm_up_s)

@@ -10,10 +10,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
@@ -24,30 +22,19 @@ __all__ = ["Load", "Reader", "TopicReader", "connects", "quantiles"]
 _MARK = re.compile(rb'"device_id":"ns(\d+)"')
 _TICK_S = 0.001
 _UNACKNOWLEDGED = 10
-_CLIENT = {"linger.ms": 1}
 
 
 class Load(threading.Thread):
-    """Sends ``rate`` events a second, some in a row to each partition in turn, with the moment they were due.
+    """Sends ``rate`` events a second, ten to a partition in turn, each with the moment it was due to be sent.
 
     While brokers are slow to acknowledge, what is due meanwhile waits and is sent together, as a producer
     with few requests in flight does. librdkafka's own limit of them (as an idempotent producer has it) is
     never met: behind it its threads spin, and what is measured is how they fight for the CPU.
     """
 
-    def __init__(
-        self,
-        servers: str,
-        topic: str,
-        rate: int,
-        partitions: int,
-        *,
-        client: Mapping[str, Any] = _CLIENT,
-        in_a_row: int = 10,
-    ) -> None:
+    def __init__(self, servers: str, topic: str, rate: int, partitions: int) -> None:
         super().__init__(daemon=True)
-        self._in_a_row = in_a_row
-        self._producer = Producer({"bootstrap.servers": servers, **client})
+        self._producer = Producer({"bootstrap.servers": servers, "linger.ms": 1})
         self._topic, self._rate, self._partitions = topic, rate, partitions
         self._samples = [value for _, value in islice(events(3), 1_000) if b'"device_id"' in (value or b"")]
         self.done = threading.Event()
@@ -74,7 +61,7 @@ class Load(threading.Thread):
     def _send(self, number: int, due_ns: int) -> None:
         sample = self._samples[number % len(self._samples)]
         value = re.sub(rb'"device_id":"[^"]*"', b'"device_id":"ns%d"' % due_ns, sample)
-        self._producer.produce(self._topic, value, partition=number // self._in_a_row % self._partitions)
+        self._producer.produce(self._topic, value, partition=number // 10 % self._partitions)
 
 
 class _Watch(threading.Thread):

@@ -15,6 +15,7 @@ __all__ = ["EVENLY", "sweep"]
 EVENLY = 64_000
 """Events go to the partitions by the thousand: a multiple of this gives each as many, be it 64 of them."""
 
+_CACHE = Path(__file__).resolve().parent / ".cache"
 _WORKERS, _OF_PARTITIONS = (1, 2, 4, 8), 8
 _PARTITIONS, _AT_MOST = (1, 4, 16, 64), 4
 
@@ -43,7 +44,7 @@ def sweep(servers: str, count: int, rounds: int, say: Callable[[str], None]) -> 
         for of, value, workers, partitions in trials:
             what = f"{workers} workers, {partitions} partitions"
             try:
-                trial = run(_Some(workers), servers, _source(partitions), backlog, partitions, Path())
+                trial = run(_Some(workers), servers, _source(partitions), backlog, partitions, _CACHE)
             except Failed as reason:
                 found["failures"].append({"round": number, "what": what, "reason": str(reason)})
                 say(f"round {number}, {what}: failed: {reason}")

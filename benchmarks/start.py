@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +48,10 @@ def main(
     # Whoever ends it early leaves nothing running: brokers and supervisors are stopped on the way out.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     machine, wanted = Machine(), only or _STEPS
-    found: dict[str, Any] = {}
-    if "help" in wanted:
-        found["help"] = starting.command_line(helps)
-    with Cluster.start(brokers=_BROKERS, notify=_say) as cluster:
-        servers = cluster.bootstrap_servers
-        if "start" in wanted:
-            found["starts"] = _starts(servers, starts)
-        if "memory" in wanted:
-            found["memory"] = starting.memory(servers)
-        if "many" in wanted:
-            found["many"] = starting.many(servers, _MANY, max(scaling.EVENLY, events // 4))
-            _say(f"{_MANY} workers: {found['many']}")
-        if "scale" in wanted:
-            count = max(1, round(events / scaling.EVENLY)) * scaling.EVENLY
-            found["scale"] = scaling.sweep(servers, count, rounds, _say)
+    found: dict[str, Any] = {"help": starting.command_line(helps)} if "help" in wanted else {}
+    if set(wanted) - {"help"}:
+        with Cluster.start(brokers=_BROKERS, notify=_say) as cluster:
+            found |= _on_brokers(cluster.bootstrap_servers, wanted, starts, events, rounds)
     result = {
         "command": command(),
         "machine": machine.told(),
@@ -71,6 +61,21 @@ def main(
     if write:
         keep("start", result)
     click.echo(json.dumps(result, indent=2) if as_json else text(result))
+
+
+def _on_brokers(servers: str, wanted: Sequence[str], starts: int, events: int, rounds: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "start" in wanted:
+        found["starts"] = _starts(servers, starts)
+    if "memory" in wanted:
+        found["memory"] = starting.memory(servers)
+    count = max(1, round(events / scaling.EVENLY)) * scaling.EVENLY
+    if "many" in wanted:
+        found["many"] = starting.many(servers, _MANY, min(count, scaling.EVENLY))
+        _say(f"{_MANY} workers: {found['many']}")
+    if "scale" in wanted:
+        found["scale"] = scaling.sweep(servers, count, rounds, _say)
+    return found
 
 
 def _starts(servers: str, count: int) -> list[dict[str, float]]:

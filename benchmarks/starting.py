@@ -24,7 +24,7 @@ _WAITING = 400
 """Events that are there before the start."""
 _IDLE_S = 5.0
 _MB = 1_000_000
-_CACHE = Path(__file__).parent / ".cache"
+_CACHE = Path(__file__).resolve().parent / ".cache"
 
 
 def installation(servers: str, partitions: int = _PARTITIONS, toml: str = "") -> Installation:
