@@ -100,7 +100,7 @@ class PartitionWork:
 
     @property
     def behind(self) -> bool:
-        """Whether it works off a backlog, and nobody waits for its first commit or for what a suspect does."""
+        """Whether it works off a backlog, and nobody waits for its first commit or for a suspect."""
         return self._cadence.behind and self._suspect is None and time.monotonic() >= self._eager_until
 
     def committed_by_us(self) -> int | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from supervisor.contract.messages import Command, Reopen, Report, Serve, Stop, decode_report, encode
 from supervisor.contract.settings import Settings
+from supervisor.host import priority
 from supervisor.host.groups import Leader
 from supervisor.host.guardian import Guardian
 from supervisor.rules.policy import Intent
@@ -155,6 +156,8 @@ def spawn(
         process.join()
         ours.close()
         raise
+    # Now, and not by itself: before its own first instruction come some hundred milliseconds of imports.
+    priority.step_back(child.pid)
     if guardian is not None:
         guardian.guard(child.pid)
     return child

@@ -25,10 +25,11 @@ def step_ahead() -> None:
             os.setpriority(os.PRIO_PROCESS, 0, _AHEAD)
 
 
-def step_back() -> None:
-    """In a child that is to have no precedence; a thread that is started later inherits it."""
-    if os.getpriority(os.PRIO_PROCESS, 0) < 0:
-        os.setpriority(os.PRIO_PROCESS, 0, 0)
+def step_back(pid: int = 0) -> None:
+    """Take away the precedence that a child has inherited; threads that it starts later have none either."""
+    with contextlib.suppress(ProcessLookupError):  # it has ended already
+        if os.getpriority(os.PRIO_PROCESS, pid) < 0:
+            os.setpriority(os.PRIO_PROCESS, pid, 0)
 
 
 def session_nice() -> int:

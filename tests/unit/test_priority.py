@@ -94,3 +94,24 @@ print(priority.session_nice())
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="no autogroups here")
 def test_only_a_session_of_ones_own_is_made_to_give_way() -> None:
     assert run(GIVE_WAY).stdout.split() == ["False", "True", "7"]
+
+
+def test_a_child_is_set_back_while_it_still_imports_and_one_that_has_ended_is_no_error() -> None:
+    if not permitted():
+        pytest.skip("nobody steps ahead here: the system does not permit it")
+    done = run(
+        """
+import os, subprocess
+from supervisor.host import priority
+
+priority.step_ahead()
+child = subprocess.Popen(["sleep", "60"])
+before = os.getpriority(os.PRIO_PROCESS, child.pid)
+priority.step_back(child.pid)
+print(before, os.getpriority(os.PRIO_PROCESS, child.pid))
+child.kill()
+child.wait()
+priority.step_back(child.pid)
+"""
+    )
+    assert done.stdout.split() == ["-10", "0"], done.stderr
