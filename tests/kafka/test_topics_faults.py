@@ -51,12 +51,16 @@ def declared(own: Cluster) -> Settings:
     return Settings(kafka=Kafka(bootstrap_servers=own.bootstrap_servers), topics=Topics(**topics))
 
 
-def live_brokers(settings: Settings) -> int:
-    return len(survey(settings, 10.0).observed.brokers)
+def live_brokers(settings: Settings) -> int | None:
+    """``None`` while there is no controller: the one that was may be what was killed."""
+    try:
+        return len(survey(settings, 10.0).observed.brokers)
+    except BrokersUnreachable:
+        return None
 
 
 def await_live(settings: Settings, expected: int) -> None:
-    deadline = time.monotonic() + SESSION_S
+    deadline = time.monotonic() + 2 * SESSION_S  # a controller's election, then a broker's session
     while live_brokers(settings) != expected:
         assert time.monotonic() < deadline, f"the brokers never agreed on {expected} of them"
 
