@@ -80,8 +80,14 @@ def test_after_progress_the_first_delay_is_minimal_again(playing: Playing) -> No
 
 
 def test_a_spent_budget_drains_the_others_and_says_which_worker_it_was(playing: Playing) -> None:
-    troupe = playing({"olap-2": {"then": "signal 11"}}, "restart.budget = 2")
-    troupe.start()
+    troupe = playing(toml="restart.budget = 2")
+    board = troupe.serving()
+    seat = troupe.seat(board, "olap-2")
+    for _ in range(2):
+        pid = seat.pid
+        os.kill(pid, signal.SIGSEGV)
+        troupe.wait_replaced(seat, pid)
+    os.kill(seat.pid, signal.SIGSEGV)
     assert troupe.process is not None
     assert troupe.process.wait(60) == Exit.GAVE_UP
     assert "error: olap-2 cannot go on: SIGSEGV; more than 2 deaths within 180 s" in troupe.log.read_text()

@@ -37,7 +37,7 @@ def test_a_hung_work_loop_is_killed_though_its_process_lives_and_its_stack_is_in
     troupe = playing({"olap-1": {"then": "hang", "times": 1}}, QUICK)
     board = troupe.serving()
     seat = troupe.seat(board, "olap-1")
-    troupe.wait_replaced(seat, seat.pid)
+    troupe.wait_replaced(seat, troupe.taken("olap-1")[0])
     text = troupe.log.read_text()
     assert "olap-1" in text
     assert "shows no sign of life" in text
@@ -67,7 +67,7 @@ def test_a_partition_that_stands_still_though_its_worker_beats_is_stalled(playin
     troupe = playing({"olap-3": {"then": "stall", "times": 1}}, "health.stall_timeout_s = 2.0")
     board = troupe.serving()
     seat = troupe.seat(board, "olap-3")
-    troupe.wait_replaced(seat, seat.pid)
+    troupe.wait_replaced(seat, troupe.taken("olap-3")[0])
     assert cause(seat) is Cause.STALLED
     assert "partition 3 stands at offset" in troupe.log.read_text()
 
@@ -124,7 +124,7 @@ def test_a_worker_that_grows_too_large_is_replaced_in_order(playing: Playing) ->
     )
     board = troupe.serving()
     seat = troupe.seat(board, "olap-0")
-    troupe.wait_replaced(seat, seat.pid)
+    troupe.wait_replaced(seat, troupe.taken("olap-0")[0])
     (death,) = troupe.deaths("olap-0")
     assert (death["cause"], death["exit_code"]) == ("recycled", 0)
     assert (seat.restarts, seat.recycled) == (0, 1)
@@ -137,7 +137,7 @@ def test_one_that_is_much_too_large_is_killed(playing: Playing) -> None:
     )
     board = troupe.serving()
     seat = troupe.seat(board, "olap-0")
-    troupe.wait_replaced(seat, seat.pid)
+    troupe.wait_replaced(seat, troupe.taken("olap-0")[0])
     assert cause(seat) is Cause.OUT_OF_MEMORY
 
 
