@@ -2,7 +2,7 @@
 
 A partition that keeps up commits each interval, which bounds how old its output is when readers see it. One
 with a backlog commits less often: a commit costs the same whatever is in it, to the brokers more than to us,
-and output that is old already may be half a second older. A fetch that is not full says that it keeps up.
+and output that is old already may be half a second older.
 """
 
 from __future__ import annotations
@@ -22,17 +22,13 @@ class Cadence:
         self._due = 0.0
         self._due_behind = 0.0
         self.behind = False
-        """Whether there is a backlog: more than is taken at once."""
+        """Whether there is a backlog: whether more waits than is taken at once."""
 
     def begin(self, now: float, patience_s: float) -> None:
         """A transaction begins with what arrives from now on, and ends ``patience_s`` later if the partition
         keeps up; with none at once, whether it does or not."""
         self._due = now + patience_s
         self._due_behind = self._due + (self._beyond_s if patience_s > 0 else 0.0)
-
-    def fetched(self, count: int, asked: int) -> None:
-        """``count`` records were there when ``asked`` for as many; as many means that there are more."""
-        self.behind = count >= asked
 
     def left_s(self, now: float) -> float:
         """How long until the transaction is due."""

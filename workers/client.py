@@ -74,6 +74,9 @@ def olap_producer(settings: Settings, partition: int) -> Config:
         "queue.buffering.max.messages": 1_000_000,
         "queue.buffering.max.kbytes": 1_048_576,
         "message.max.bytes": 2_000_000,
+        # Sending offsets waits for as long as a request may, whatever it is told; by default that is for as
+        # long as a transaction may take.
+        "socket.timeout.ms": min(30_000, max(900, settings.olap.transaction_timeout_ms - 100)),
         **settings.kafka.client,
         "bootstrap.servers": settings.kafka.bootstrap_servers,
         "enable.idempotence": True,

@@ -24,7 +24,7 @@ from ctypes import (
 
 from confluent_kafka import KafkaError, KafkaException, cimpl
 
-__all__ = ["LOG_CALLBACK", "Memory", "Part", "PartType", "Record", "api", "check", "configuration"]
+__all__ = ["LOG_CALLBACK", "NOTHING", "Memory", "Part", "PartType", "Record", "api", "check", "configuration"]
 
 _TEXT_SIZE = 512
 
@@ -79,6 +79,9 @@ class Part(Structure):
 api = ctypes.CDLL(cimpl.__file__)
 """Every function gives the GIL back while it runs."""
 
+NOTHING = ctypes.cast(api.rd_kafka_version, c_void_p)
+"""A callback that does nothing, without Python: a function that looks at no arguments and changes nothing."""
+
 
 def _declare(result: type | None, **functions: tuple[type, ...]) -> None:
     for name, arguments in functions.items():
@@ -125,6 +128,8 @@ _declare(c_char_p, name=(c_void_p,), error_string=(c_void_p,))
 _declare(
     None,
     conf_set_log_cb=(c_void_p, LOG_CALLBACK),
+    conf_set_dr_msg_cb=(c_void_p, c_void_p),
+    conf_set_error_cb=(c_void_p, c_void_p),
     conf_destroy=(c_void_p,),
     destroy=(c_void_p,),
     topic_destroy=(c_void_p,),

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, Message
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from supervisor.contract.board import Board, OlapPartition, Stage, WorkerSlot
 from supervisor.contract.exits import WorkerExit
@@ -77,6 +77,7 @@ class PartitionWork:
         self._dimensions = pipeline.dimensions if settings.olap.aggregates else ()
         self._processor = Processor(pipeline)
         self._counts = WindowedCounts(settings.olap.window_retention_s)
+        self._place = TopicPartition(settings.topics.input.name, partition)
         self._cadence = Cadence(settings.olap)
         self._slot = slot
         self._record = record
@@ -100,8 +101,8 @@ class PartitionWork:
 
     @property
     def behind(self) -> bool:
-        """Whether it works off a backlog, and nobody waits for its first commit or for a suspect."""
-        return self._cadence.behind and self._suspect is None and time.monotonic() >= self._eager_until
+        """Whether it works off a backlog, and nobody waits for its first commit."""
+        return self._cadence.behind and time.monotonic() >= self._eager_until
 
     def committed_by_us(self) -> int | None:
         """What this supervisor has committed of the partition; ``None`` if it has never owned it."""
@@ -175,16 +176,23 @@ class PartitionWork:
         # What librdkafka reports stands among the records. It is judged behind them: the end of the partition
         # is reached when they are processed, not before.
         records = [message for message in messages if message.error() is None]
-        self._cadence.fetched(len(records), most)
         if records:
             if eager and not self._record.fetched_ns > self._record.owned_ns:
                 self._record.fetched_ns = time.monotonic_ns()
             self._throttle.take(len(records))
             self._process(records)
+        else:
+            self._transaction.poll()
+        self._cadence.behind = self._suspect is None and self._waiting() >= most
         if len(records) < len(messages):
             self._judge([message for message in messages if message.error() is not None])
         self._commit_if_due()
         return bool(records)
+
+    def _waiting(self) -> int:
+        """How many records wait to be fetched, as far as the client has heard; it asks nobody for that."""
+        _, end = self.consumer.get_watermark_offsets(self._place, cached=True)
+        return end - self._next_offset
 
     def _commit_if_due(self) -> None:
         if self._transaction.begun and self._cadence.is_due(time.monotonic(), self._tally.events):

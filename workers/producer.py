@@ -16,7 +16,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from workers.librdkafka import LOG_CALLBACK, api, check, configuration
+from workers.librdkafka import LOG_CALLBACK, NOTHING, api, check, configuration
 from workers.records import Headers, Records, single
 
 __all__ = ["Headers", "Producer"]
@@ -42,6 +42,10 @@ class Producer:
         conf = configuration({**settings, "log.queue": True})
         log = _log_callback(logger)
         api.rd_kafka_conf_set_log_cb(conf, log)
+        # Delivery reports, to nobody: they wake who waits in flush(), which otherwise looks each 10 ms only.
+        api.rd_kafka_conf_set_dr_msg_cb(conf, NOTHING)
+        # What goes to an error callback is in the log already, and would be there a second time without one.
+        api.rd_kafka_conf_set_error_cb(conf, NOTHING)
         text = ctypes.create_string_buffer(_TEXT_SIZE)
         self._client = api.rd_kafka_new(_PRODUCER, conf, text, _TEXT_SIZE)
         if self._client is None:
@@ -62,7 +66,7 @@ class Producer:
         api.rd_kafka_metadata_destroy(metadata)
 
     def poll(self, timeout_s: float) -> None:
-        """Log what librdkafka has to say; wait for that, if it has nothing yet."""
+        """Log what librdkafka has to say, and let go of records that are written; wait for either."""
         api.rd_kafka_poll(self._client, _ms(timeout_s))
 
     def flush(self, timeout_s: float) -> bool:
@@ -123,8 +127,13 @@ class Producer:
     def _topic(self, name: str) -> int:
         found = self._topics.get(name)
         if found is None:
-            found = self._topics[name] = api.rd_kafka_topic_new(self._client, name.encode(), None)
-        return found
+            found = api.rd_kafka_topic_new(self._client, name.encode(), None)
+            if found is None:
+                # Of settings that do not go together, librdkafka tells some only here.
+                text = f"no handle for {name}: linger.ms is to be below transaction.timeout.ms"
+                raise KafkaException(KafkaError(KafkaError._INVALID_ARG, text))
+            self._topics[name] = found
+        return int(found)
 
 
 def _destroy(client: int, topics: dict[str, int], _log: object) -> None:

@@ -12,6 +12,7 @@ The rules of exactly once:
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -77,6 +78,7 @@ class Transaction:
         step = _FIRST_LOOK_S
         while True:
             left = deadline - time.monotonic()
+            self.poll()
             try:
                 self._producer.init_transactions(max(0.001, min(step, left)))
             except KafkaException as error:
@@ -86,12 +88,15 @@ class Transaction:
             else:
                 return
 
+    def poll(self) -> None:
+        """Log what librdkafka has to say. To be called now and then where nothing is begun for long."""
+        self._producer.poll(0)
+
     def begin(self) -> None:
         """Begin, unless begun already."""
         if not self._begun:
             try:
-                # What librdkafka has to log waits for a poll; and there are no callbacks that would need it.
-                self._producer.poll(0)
+                self.poll()
                 self._producer.begin_transaction()
             except KafkaException as error:
                 raise self._verdict(error, "cannot begin") from error
@@ -105,12 +110,26 @@ class Transaction:
         Returns the places of those that are too large; the others are in the transaction, in their order.
         """
         too_large: list[int] = []
-        begin = 0
-        while begin < len(values):
+        begin, moved_s = 0, time.monotonic()
+        while True:
             part = slice(begin, None) if begin else slice(None)
             refused = self._producer.produce_batch(topic, self._partition, values[part], keys[part])
-            begin = self._first_to_repeat(begin, len(values), refused, too_large)
-        return too_large
+            end = self._first_to_repeat(begin, len(values), refused, too_large)
+            if end == len(values):
+                return too_large
+            if end > begin:
+                begin, moved_s = end, time.monotonic()
+            self._wait_for_room(moved_s)
+
+    def _wait_for_room(self, since_s: float) -> None:
+        """Wait a moment for a full queue.
+
+        Raises :class:`BrokersAway` if nobody has taken anything from it for as long as a commit may take:
+        else the worker would be taken for one that hangs, with records in hand that are not to blame.
+        """
+        if time.monotonic() - since_s > _COMMIT_TIMEOUT_S:
+            raise BrokersAway(f"partition {self._partition}: the queue is full, and no broker takes from it")
+        self._producer.poll(_ROOM_S)
 
     def _first_to_repeat(
         self, begin: int, end: int, refused: list[tuple[int, int]], too_large: list[int]
@@ -121,7 +140,6 @@ class Transaction:
             if code == KafkaError.MSG_SIZE_TOO_LARGE:
                 too_large.append(begin + place)
             elif code == KafkaError._QUEUE_FULL:
-                self._producer.poll(_ROOM_S)
                 return begin + place
             else:
                 raise self._verdict(KafkaException(KafkaError(code)), "cannot produce")
@@ -134,6 +152,7 @@ class Transaction:
 
         Raises :class:`TooLarge`.
         """
+        since_s = time.monotonic()
         while True:
             try:
                 self._producer.produce(topic, self._partition, value, key, headers or [])
@@ -143,7 +162,7 @@ class Transaction:
                     raise TooLarge from error
                 if code != KafkaError._QUEUE_FULL:
                     raise self._verdict(error, "cannot produce") from error
-                self._producer.poll(_ROOM_S)
+                self._wait_for_room(since_s)
             else:
                 return
 
@@ -161,14 +180,16 @@ class Transaction:
                 pass
 
         beside = threading.Thread(target=flush, daemon=True)
-        beside.start()
+        with contextlib.suppress(RuntimeError):  # no thread can be had; then the commit flushes
+            beside.start()
         try:
             self._producer.send_offsets(self._group, topic, self._partition, next_offset, _COMMIT_TIMEOUT_S)
         except KafkaException as error:
             raise self._verdict(error, "cannot send offsets") from error
         finally:
             sent.set()
-            beside.join()
+            if beside.ident is not None:
+                beside.join()
 
     def commit(self) -> None:
         """Flush and commit. When it returns, read_committed readers can see the transaction."""
@@ -194,6 +215,7 @@ class Transaction:
         doubt, two supervisors that fence each other would go on doing so. To begin fails with the reason at
         once, and could commit nothing if it did not.
         """
+        self.poll()
         if error.args[0].code() in (KafkaError._FATAL, KafkaError._STATE):
             try:
                 self._producer.begin_transaction()
@@ -215,6 +237,8 @@ def _verdict(error: KafkaException, doing: str, partition: int) -> WorkerError:
             "set olap.transaction_timeout_ms to at most the brokers' transaction.max.timeout.ms",
             WorkerExit.CONFIGURATION,
         )
+    if code == KafkaError._INVALID_ARG:
+        return WorkerError(cause, "correct kafka.client", WorkerExit.CONFIGURATION)
     if code in _REFUSED:
         return WorkerError(cause, "check the ACLs and credentials of kafka.client", WorkerExit.CONFIGURATION)
     if client.passes(kafka_error) or code == KafkaError._MSG_TIMED_OUT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Iterator, Set
 from urllib.parse import urlsplit
@@ -144,6 +145,8 @@ def _commit_interval(settings: Settings) -> Iterator[Contradiction]:
             )
 
 
+_AUTHENTICATION = "sasl.oauthbearer.metadata.authentication.type"
+
 # Properties of librdkafka on which the guarantees of the workers rest -> what to do instead.
 _OURS = {
     "bootstrap.servers": "set kafka.bootstrap_servers",
@@ -171,6 +174,14 @@ _OURS = {
 
 
 def _client_properties(settings: Settings) -> Iterator[Contradiction]:
+    yield from _lingering(settings)
+    if settings.kafka.client.get(_AUTHENTICATION) == "aws_iam":
+        yield Contradiction(
+            (dotted(("kafka", "client", _AUTHENTICATION)),),
+            f"{_AUTHENTICATION} = aws_iam is not there for the exactly-once producer: librdkafka leaves it "
+            "to a callback in Python",
+            "use sasl.oauthbearer.method = oidc with a token endpoint, SCRAM, or a client certificate",
+        )
     for name in settings.kafka.client:
         if name in _OURS:
             yield _property_of_ours(("kafka", "client", name), _OURS[name])
@@ -178,6 +189,21 @@ def _client_properties(settings: Settings) -> Iterator[Contradiction]:
             yield _property_of_ours(
                 ("kafka", "client", name), "a callback cannot be given in a configuration"
             )
+
+
+def _lingering(settings: Settings) -> Iterator[Contradiction]:
+    """librdkafka tells this only when the first record is produced."""
+    timeout = settings.olap.transaction_timeout_ms
+    for name in ("linger.ms", "queue.buffering.max.ms"):
+        linger = settings.kafka.client.get(name, 0)
+        with contextlib.suppress(ValueError):  # what is no number is refused elsewhere
+            if float(linger) >= timeout:
+                key = dotted(("kafka", "client", name))
+                yield Contradiction(
+                    (key, "olap.transaction_timeout_ms"),
+                    f"{key} = {linger} is not below olap.transaction_timeout_ms = {timeout}",
+                    "a record would wait for longer than its transaction may take",
+                )
 
 
 def _property_of_ours(path: tuple[str, ...], instead: str) -> Contradiction:

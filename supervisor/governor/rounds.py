@@ -67,6 +67,7 @@ class Governor:
         if not realtime.enabled or realtime.slo_p99_ms == 0:
             self._control = None
             self._write(Decision(0, State.OFF, 0.0))
+            self._release()
         elif self._control is None or (realtime.slo_p99_ms, settings.olap.floor_events_s) != (
             before.slo_p99_ms,
             self._floor,
@@ -148,10 +149,14 @@ class Governor:
                 self._header.limited += 1
                 self._tell_beginning(decision, used, now)
         elif self._holding and (decision.state is State.FREE or now - self._held_s >= _QUIET_S):
-            self._holding = False
-            if self._told:
-                self._told = False
-                self._journal.publish("unlimited", "the OLAP side is not held back any more")
+            self._release()
+
+    def _release(self) -> None:
+        """Nothing is held back any more, if anything was."""
+        self._holding = False
+        if self._told:
+            self._told = False
+            self._journal.publish("unlimited", "the OLAP side is not held back any more")
 
     def _tell_beginning(self, decision: Decision, used: float, now: float) -> None:
         if now - self._told_s < _TELL_EVERY_S:

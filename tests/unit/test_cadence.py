@@ -20,23 +20,22 @@ def begun(olap: Olap = SETTINGS, patience_s: float | None = None) -> Cadence:
 
 def test_a_partition_that_keeps_up_commits_each_interval() -> None:
     cadence = begun()
-    cadence.fetched(99, 100)
     assert not cadence.is_due(10.09, 99)
     assert cadence.is_due(10.11, 99)
 
 
 def test_a_partition_with_a_backlog_commits_less_often() -> None:
     cadence = begun()
-    cadence.fetched(100, 100)
+    cadence.behind = True
     assert not cadence.is_due(10.49, 100)
     assert cadence.is_due(10.51, 100)
 
 
 def test_one_that_has_caught_up_commits_at_once_what_is_older_than_the_interval() -> None:
     cadence = begun()
-    cadence.fetched(100, 100)
+    cadence.behind = True
     assert not cadence.is_due(10.3, 100)
-    cadence.fetched(7, 100)
+    cadence.behind = False
     assert cadence.is_due(10.3, 107)
 
 
@@ -49,14 +48,14 @@ def test_a_full_transaction_is_committed_whenever_it_is() -> None:
 def test_without_patience_nothing_is_waited_for_even_in_a_backlog() -> None:
     """As behind a restart, where readers have waited already."""
     cadence = begun(patience_s=0.0)
-    cadence.fetched(100, 100)
+    cadence.behind = True
     assert cadence.is_due(10.0, 100)
 
 
 @pytest.mark.parametrize("backlog_ms", [1, 100])
 def test_an_interval_that_is_longer_anyway_holds_in_a_backlog_too(backlog_ms: int) -> None:
     cadence = begun(Olap(commit_interval_ms=1_000, backlog_interval_ms=backlog_ms))
-    cadence.fetched(100, 100)
+    cadence.behind = True
     assert not cadence.is_due(10.99, 1)
     assert cadence.is_due(11.01, 1)
 
@@ -66,11 +65,8 @@ def test_an_interval_that_is_longer_anyway_holds_in_a_backlog_too(backlog_ms: in
     st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=5),
     st.integers(0, 999),
 )
-def test_what_is_left_is_over_when_it_is_due(
-    after_s: float, fetches: list[tuple[int, int]], events: int
-) -> None:
+def test_what_is_left_is_over_when_it_is_due(after_s: float, behind: bool, events: int) -> None:
     cadence = begun()
-    for count, asked in fetches:
-        cadence.fetched(count, asked)
+    cadence.behind = behind
     assert cadence.is_due(10.0 + after_s, events) == (cadence.left_s(10.0 + after_s) == 0)
     assert 0 <= cadence.left_s(10.0 + after_s) <= 0.5 + 1e-6

@@ -68,6 +68,16 @@ def test_the_defaults_contradict_nothing() -> None:
             ("olap.backlog_interval_ms", "olap.transaction_timeout_ms"),
             ("= 2000", "= 1000"),
         ),
+        (
+            {"kafka.client": {"linger.ms": 1000}, "olap.transaction_timeout_ms": 1000},
+            ('kafka.client."linger.ms"', "olap.transaction_timeout_ms"),
+            ("= 1000",),
+        ),
+        (
+            {"kafka.client": {"sasl.oauthbearer.metadata.authentication.type": "aws_iam"}},
+            ('kafka.client."sasl.oauthbearer.metadata.authentication.type"',),
+            ("aws_iam",),
+        ),
         ({"topics.dlq.name": "user-login"}, ("topics.dlq.name", "topics.input.name"), ('"user-login"',)),
         (
             {"topics.dlq.name": "a.b", "topics.output.name": "a_b"},

@@ -189,6 +189,20 @@ def test_a_reload_can_switch_it_off_and_on_again(stage: Stage) -> None:
     assert stage.board.header.governor == State.GROWING
 
 
+def test_switched_off_while_it_holds_something_back_it_says_that_that_is_over(stage: Stage) -> None:
+    stage.backlog(*[10**9] * PARTITIONS)
+    governor = stage.governor()
+    stage.go_on(2)
+    stage.go_on(0.5, age_ms=300)
+    assert [event.event for event in stage.events] == ["limited"]
+    governor.adopt(Settings(realtime=Realtime(slo_p99_ms=0)))
+    assert [event.event for event in stage.events] == ["limited", "unlimited"]
+    governor.adopt(Settings())
+    stage.go_on(30)
+    stage.go_on(0.5, age_ms=300)
+    assert stage.board.header.limited == 2
+
+
 def test_a_round_over_many_partitions_is_cheap(tmp_path: Path) -> None:
     """Against the same look at the board done by hand, which is what it cannot do without."""
     board = Board.create(tmp_path / "many", workers=70, partitions=64)

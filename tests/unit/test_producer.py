@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,33 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
 
 def test_truth_is_written_as_librdkafka_writes_it() -> None:
     Producer({"enable.idempotence": True, "socket.nagle.disable": False, "linger.ms": 1.5, "log_level": 0})
+
+
+def test_settings_that_only_a_topic_contradicts_are_an_error_and_no_crash(brokers: SimulatedBrokers) -> None:
+    brokers.create_topic(TOPIC, 2)
+    settings = {"transactional.id": "id", "transaction.timeout.ms": 1_000, "linger.ms": 1_000, "log_level": 0}
+    producer = Producer({"bootstrap.servers": brokers.bootstrap, **settings})
+    for produce in (
+        lambda: producer.produce_batch(TOPIC, PARTITION, [b"1"], [None]),
+        lambda: producer.produce(TOPIC, PARTITION, b"1", None, []),
+    ):
+        with pytest.raises(KafkaException, match=r"linger\.ms") as caught:
+            produce()
+        assert caught.value.args[0].code() == KafkaError._INVALID_ARG
+
+
+def test_a_flush_returns_when_all_is_written_and_not_at_the_next_look(make: Callable[..., Producer]) -> None:
+    """librdkafka looks each 10 ms, unless a delivery report wakes it. The quickest of many is told by neither
+    the machine nor the brokers."""
+    producer = make()
+
+    def took_s() -> float:
+        producer.produce_batch(TOPIC, PARTITION, [b"1"], [None])
+        began = time.monotonic()
+        assert producer.flush(10)
+        return time.monotonic() - began
+
+    assert min(took_s() for _ in range(30)) < 0.008
 
 
 def test_an_error_says_what_it_says_in_the_client(

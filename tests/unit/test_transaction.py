@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 
@@ -214,3 +215,31 @@ def test_a_fence_that_is_met_while_records_linger_is_told_at_once(brokers: Simul
 
     assert failure(commit).exit_code is WorkerExit.FENCED
     assert time.monotonic() - began < 10
+
+
+def test_a_queue_that_nobody_takes_from_is_the_brokers_absence_and_no_hang(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = transaction(brokers, **{"queue.buffering.max.messages": 2, "linger.ms": 4_000})
+    ours.open()
+    ours.begin()
+    monkeypatch.setattr("workers.transaction._COMMIT_TIMEOUT_S", 0.2)
+    assert failure(lambda: ours.produce_all(TOPIC, [b"1"] * 3, [None] * 3)).exit_code is (
+        WorkerExit.BROKERS_UNREACHABLE
+    )
+    assert failure(lambda: ours.produce(TOPIC, b"1", None)).exit_code is WorkerExit.BROKERS_UNREACHABLE
+
+
+def test_where_no_thread_can_be_had_the_commit_flushes(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ours = transaction(brokers)
+    ours.open()
+    ours.begin()
+    ours.produce(TOPIC, b"1", None)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    ours.send_offsets(INPUT, 1)
+    ours.commit()
