@@ -197,7 +197,7 @@ def _measure(
             gaps.append(_kill(installation, board, reader, number % _PARTITIONS, spares))
             loads.append(os.getloadavg()[0])
             _say(f"kill {number + 1}/{kills}: {gaps[-1]['visible']:.0f} ms, load {loads[-1]:.1f}")
-        rolled = [_reload(installation, reader, number + 1, reloads) for number in range(reloads)]
+        rolled = [_reload(installation, board, reader, number + 1, reloads) for number in range(reloads)]
         taken = (_stolen_s() - stolen) / (time.monotonic() - began)
         load.send_signal(signal.SIGINT)
         load.wait()
@@ -208,7 +208,7 @@ def _measure(
         found = audit(installation.settings, _PARTITIONS)
         return {
             **_result(gaps, found, spares, loads),
-            "reload_gaps_ms": [gap for gaps_ms in rolled for gap in gaps_ms],
+            "reloads": [told for all_told in rolled for told in all_told],
             "stolen_cpus": round(taken, 2),
         }
     finally:
@@ -267,8 +267,12 @@ def _kill(
     return {name: (moment - killed) / _MS for name, moment in moments.items()}
 
 
-def _reload(installation: Installation, reader: Reader, number: int, of: int) -> list[float]:
-    """Replace every worker, one after the other; milliseconds of each partition's longest silence."""
+def _reload(
+    installation: Installation, board: Board, reader: Reader, number: int, of: int
+) -> list[dict[str, float]]:
+    """Replace every worker, one after the other; of each partition, in milliseconds, for how long it had no
+    owner, and its longest silence."""
+    unowned = [board.assignment(partition).unowned_ns for partition in range(_PARTITIONS)]
     began = time.monotonic_ns()
     done = installation.run("reload", "--all")
     if done.returncode:
@@ -277,9 +281,15 @@ def _reload(installation: Installation, reader: Reader, number: int, of: int) ->
     installation.wait(
         lambda: all(reader.first_after(index, ended) for index in range(_PARTITIONS)), "output is visible"
     )
-    gaps = [round(reader.longest_gap_ms(index, began, ended), 2) for index in range(_PARTITIONS)]
-    _say(f"reload {number}/{of}: {', '.join(f'{gap:.0f}' for gap in gaps)} ms")
-    return gaps
+    told = [
+        {
+            "unowned": round((board.assignment(partition).unowned_ns - before) / _MS, 2),
+            "silent": round(reader.longest_gap_ms(partition, began, ended), 2),
+        }
+        for partition, before in enumerate(unowned)
+    ]
+    _say(f"reload {number}/{of}: {told}")
+    return told
 
 
 def _is_warm_spare(board: Board, slot: int) -> bool:

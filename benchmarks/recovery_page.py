@@ -65,13 +65,12 @@ def goals(result: Result) -> list[Goal]:
 
 
 def _reload_goal(result: Result) -> list[Goal]:
-    gaps = result["reload_gaps_ms"]
-    what = "rolling reload: a partition's longest silence, median"
-    median = statistics.median(gaps) if gaps else 0.0
-    kill = statistics.median(_moments(result, "visible"))
-    return (
-        [Goal(what, f"≤ that of a kill, {kill:,.0f} ms", f"{median:,.0f} ms", median <= kill)] if gaps else []
-    )
+    if not result["reloads"]:
+        return []
+    median = statistics.median(told["unowned"] for told in result["reloads"])
+    kill = statistics.median(_moments(result, "owned"))
+    what = "rolling reload: time that a partition has no owner, median"
+    return [Goal(what, f"≤ that of a kill, {kill:,.0f} ms", f"{median:,.0f} ms", median <= kill)]
 
 
 def plots(result: Result) -> dict[str, str]:
@@ -109,11 +108,14 @@ def _spreads(result: Result) -> str:
     titles = {
         "noticed": "SIGKILL → noticed, ms",
         "served": "SIGKILL → first instruction of the replacement, ms",
+        "owned": "SIGKILL → owned again, ms",
         "visible": "SIGKILL → next output visible, ms",
     }
     rows = [(title, *_spread(_moments(result, step))) for step, title in titles.items()]
-    if result["reload_gaps_ms"]:
-        rows.append(("rolling reload: a partition's longest silence, ms", *_spread(result["reload_gaps_ms"])))
+    if result["reloads"]:
+        for key, title in (("unowned", "a partition without an owner"), ("silent", "its longest silence")):
+            told = [of[key] for of in result["reloads"]]
+            rows.append((f"rolling reload: {title}, ms", *_spread(told)))
     return table((kills, "median", "p95", "worst", "best"), rows)
 
 

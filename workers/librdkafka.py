@@ -107,6 +107,7 @@ _declare(
     poll=(c_void_p, c_int),
     flush=(c_void_p, c_int),
     metadata=(c_void_p, c_int, c_void_p, POINTER(c_void_p), c_int),
+    query_watermark_offsets=(c_void_p, c_char_p, c_int32, c_void_p, c_void_p, c_int),
     produce_batch=(c_void_p, c_int32, c_int, c_void_p, c_int),
     header_add=(c_void_p, c_char_p, c_ssize_t, c_void_p, c_ssize_t),
     topic_partition_list_set_offset=(c_void_p, c_char_p, c_int32, c_int64),

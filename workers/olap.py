@@ -91,7 +91,10 @@ class PartitionWork:
             Consumer(client.changelog_consumer(settings)),
         )
         self._transaction = Transaction(
-            client.olap_producer(settings, partition), partition, client.olap_group(settings)
+            client.olap_producer(settings, partition),
+            partition,
+            client.olap_group(settings),
+            self._written_topics(),
         )
         self._tally = _Tally()
         self._next_offset = _UNKNOWN
@@ -391,6 +394,11 @@ class PartitionWork:
         record.committed_ns = self._slot.heartbeat_ns = time.monotonic_ns()
         self._counts.late = 0
         self._tally = _Tally()
+
+    def _written_topics(self) -> list[str]:
+        """Those that every transaction writes to."""
+        counting = [self._topics.aggregates.name] if self._dimensions else []
+        return [self._topics.output.name, self._topics.changelog.name, *counting]
 
     def _write_state(self) -> None:
         try:

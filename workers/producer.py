@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -29,10 +29,10 @@ _LEVELS = (50, 50, 50, logging.ERROR, logging.WARNING, logging.INFO, logging.INF
 
 
 class Producer:
-    """One transactional id. Every call but :meth:`poll` and :meth:`flush` raises ``KafkaException``.
+    """One transactional id. Raises ``KafkaException``, but for :meth:`poll`, :meth:`flush` and :meth:`reach`.
 
-    Times are seconds. To be used by one thread at a time, :meth:`flush` apart. Destroyed with the object;
-    what is not flushed by then is dropped.
+    Times are seconds. To be used by one thread at a time, :meth:`flush` and :meth:`reach` apart. Destroyed
+    with the object; what is not flushed by then is dropped.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -57,13 +57,31 @@ class Producer:
         # Not at the interpreter's end: a process that ends has nobody to wait for.
         weakref.finalize(self, _destroy, self._client, self._topics, log).atexit = False
 
-    def connect(self, timeout_s: float) -> None:
-        """Return when a broker has answered."""
+    def connect(self, topics: Iterable[str], timeout_s: float) -> None:
+        """Return when a broker has said where the partitions of ``topics`` are."""
+        for topic in topics:
+            self._topic(topic)
         metadata = ctypes.c_void_p()
         code = api.rd_kafka_metadata(self._client, 0, None, ctypes.byref(metadata), _ms(timeout_s))
         if code:
             raise KafkaException(KafkaError(code))
         api.rd_kafka_metadata_destroy(metadata)
+
+    def reach(self, topic: str, partition: int, timeout_s: float) -> None:
+        """Be connected to the leader of a partition; nothing where it does not answer.
+
+        librdkafka connects to brokers when it has something for them, and has no call for that alone: the
+        leader is asked where the partition ends. May run beside everything else.
+        """
+        low, high = ctypes.c_int64(), ctypes.c_int64()
+        api.rd_kafka_query_watermark_offsets(
+            self._client,
+            topic.encode(),
+            partition,
+            ctypes.addressof(low),
+            ctypes.addressof(high),
+            _ms(timeout_s),
+        )
 
     def poll(self, timeout_s: float) -> None:
         """Log what librdkafka has to say, and let go of records that are written; wait for either."""

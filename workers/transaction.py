@@ -15,7 +15,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -44,11 +45,15 @@ class Transaction:
     """See the module. Not open, until :meth:`open`; then begun by the first record and ended by
     :meth:`commit`, again and again."""
 
-    def __init__(self, config: dict[str, Any], partition: int, group: str) -> None:
-        """``group`` is the consumer group whose offset of ``partition`` is committed."""
+    def __init__(
+        self, config: dict[str, Any], partition: int, group: str, topics: Collection[str] = ()
+    ) -> None:
+        """``group`` is the consumer group whose offset of ``partition`` is committed; ``topics`` are those
+        that every transaction writes to."""
         self._producer = Producer(config)
         self._partition = partition
         self._group = group
+        self._topics = topics
         self._begun = False
 
     @property
@@ -60,10 +65,21 @@ class Transaction:
         try:
             # Only to be connected: without a connection the first look for the coordinator finds nobody to
             # ask, and the next one comes half a second later.
-            self._producer.connect(_OPEN_TIMEOUT_S)
+            self._producer.connect(self._topics, _OPEN_TIMEOUT_S)
+            self._reach_leaders()
             self._take_over()
         except KafkaException as error:
             raise self._verdict(error, "cannot take over the transactional id") from error
+
+    def _reach_leaders(self) -> None:
+        """Connect to those who will be written to, beside the fence: else the first commit waits for it.
+
+        Nobody waits for these threads. One that does not get through has changed nothing.
+        """
+        for topic in self._topics:
+            act = partial(self._producer.reach, topic, self._partition, _OPEN_TIMEOUT_S)
+            with contextlib.suppress(RuntimeError):  # no thread can be had
+                threading.Thread(target=act, daemon=True).start()
 
     def _take_over(self) -> None:
         """init_transactions(), asked again and again in short steps.

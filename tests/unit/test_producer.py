@@ -35,7 +35,7 @@ def make(brokers: SimulatedBrokers) -> Callable[..., Producer]:
             "logger": silent,
         }
         producer = Producer({**config, **more})
-        producer.connect(10)
+        producer.connect([TOPIC], 10)
         producer.init_transactions(10)
         producer.begin_transaction()
         return producer
@@ -193,6 +193,15 @@ def test_what_librdkafka_logs_reaches_the_logger_when_it_is_polled(caplog: pytes
     record = caplog.records[0]
     assert (record.name, record.levelno) == ("told", logging.ERROR)
     assert "127.0.0.1:1" in record.getMessage()
+
+
+def test_a_leader_is_reached_beside_everything_else_and_one_that_is_away_is_no_error(
+    make: Callable[..., Producer],
+) -> None:
+    make().reach(TOPIC, PARTITION, 10)
+    began = time.monotonic()
+    Producer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}).reach(TOPIC, PARTITION, 0.1)
+    assert time.monotonic() - began < 10
 
 
 def test_a_producer_that_is_forgotten_leaves_no_thread(make: Callable[..., Producer]) -> None:
