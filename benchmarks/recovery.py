@@ -272,7 +272,6 @@ def _reload(
 ) -> list[dict[str, float]]:
     """Replace every worker, one after the other; of each partition, in milliseconds, for how long it had no
     owner, and its longest silence."""
-    unowned = [board.assignment(partition).unowned_ns for partition in range(_PARTITIONS)]
     began = time.monotonic_ns()
     done = installation.run("reload", "--all")
     if done.returncode:
@@ -283,10 +282,11 @@ def _reload(
     )
     told = [
         {
-            "unowned": round((board.assignment(partition).unowned_ns - before) / _MS, 2),
-            "silent": round(reader.longest_gap_ms(partition, began, ended), 2),
+            # Since the supervisor has heard that the old process is gone.
+            "unowned": round((board.olap(index).owned_ns - _seat(board, index).noticed_ns) / _MS, 2),
+            "silent": round(reader.longest_gap_ms(index, began, ended), 2),
         }
-        for partition, before in enumerate(unowned)
+        for index in range(_PARTITIONS)
     ]
     _say(f"reload {number}/{of}: {told}")
     return told
