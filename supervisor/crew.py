@@ -87,6 +87,10 @@ class Crew:
         """The one of a generation that has waited longest for a role, if any does."""
         return next((child for child in self.free(generation) if child.ready), None)
 
+    def warm(self, child: Child) -> bool:
+        """Whether its clients are connected, so that a role is soon taken."""
+        return bool(self._board.worker(child.slot).warm)
+
     def fill_up(self, wanted: Mapping[int, int], refill: Callable[[], None]) -> None:
         """Start processes until there are as many free ones of each generation as ``wanted``.
 

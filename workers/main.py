@@ -188,7 +188,7 @@ def _await_role(
     while not stopping.asked:
         slot.enter(Stage.STANDBY)
         slot.warm = warm()
-        command = _next_command(connection, 0.5)
+        command = _next_command(connection, 0.5 if slot.warm else 0.1)
         if command is not None and not isinstance(command, Reopen):
             return command if isinstance(command, Serve) else None
     return None

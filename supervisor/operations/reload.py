@@ -98,6 +98,7 @@ class Reload(Rollout):
             self._refuse(Fault(f"the new workers cannot start: {text}: {_UNCHANGED}"), Exit.CONFIGURATION)
 
     def abandon(self) -> None:
+        super().abandon()
         if self._canary is not None:
             self._canary.cancel()
 

@@ -1,8 +1,9 @@
 """Replaces the processes of some seats, one at a time, each by one that is ready before.
 
-For each seat in turn: wait until a process of the wanted generation is in standby; have the old one finish
-and close; give the seat to the new one; wait until it owns its partitions and its first fetch is out; go on.
-So at most one worker's partitions are without an owner, for as long as the new one takes to open them.
+For each seat in turn: wait until a process of the wanted generation is in standby, and has its clients
+connected where others had; have the old one finish and close; give the seat to the new one; wait until it
+owns its partitions and its first fetch is out; go on. So at most one worker's partitions are without an
+owner, for as long as the new one takes to open them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 
 from supervisor.control.protocol import Talk
 from supervisor.host.child import Child
+from supervisor.host.loop import Timer
 from supervisor.operations.floor import Floor
 from supervisor.operations.queue import Operation
 from supervisor.rules.lifecycle import State
@@ -20,6 +22,10 @@ from supervisor.rules.policy import Intent
 from supervisor.seat import Seat
 
 __all__ = ["Recycle", "Restart", "Rollout"]
+
+# A moment is enough for it to connect; if it is not, it would not be for long either.
+_WARM_PATIENCE_S = 2.0
+_LOOK_S = 0.02
 
 
 class Rollout(Operation):
@@ -36,6 +42,10 @@ class Rollout(Operation):
         self._waiting = False
         """For a process in standby, before it is replaced."""
         self._old_pid = 0
+        self._expects_warmth = False
+        """Whether a process in standby is worth waiting for until its clients are connected."""
+        self._patience_ends_s = 0.0
+        self._looking: Timer | None = None
         self._began_s = 0.0
         self._replaced: list[Seat] = []
 
@@ -43,7 +53,14 @@ class Rollout(Operation):
         """Begin with the first of them."""
         self._pending = deque(seats)
         self._generation = generation
+        crew = self._floor.crew
+        self._expects_warmth = any(child.serving is None and crew.warm(child) for child in crew.each())
         self._next()
+
+    def abandon(self) -> None:
+        self._waiting = False
+        if self._looking is not None:
+            self._looking.cancel()
 
     def wants(self) -> dict[int, int]:
         return {self._generation: 1} if self._waiting else {}
@@ -95,13 +112,15 @@ class Rollout(Operation):
             self.completed()
             return
         self._waiting = True
+        self._patience_ends_s = 0.0
         self._floor.refill()
         self._replace_if_ready()
 
     def _replace_if_ready(self) -> None:
         seat = self._seat
         # A seat that is being opened is given the time: to take it away would leave its partitions longer.
-        if seat is None or not self._waiting or self._floor.crew.standby(self._generation) is None:
+        child = self._floor.crew.standby(self._generation)
+        if seat is None or not self._waiting or child is None or self._still_connects(child):
             return
         self._waiting = False
         self._began_s = time.monotonic()
@@ -112,6 +131,17 @@ class Rollout(Operation):
         elif seat.state is not State.VACANT:
             seat.release()
         self._floor.refill()
+
+    def _still_connects(self, child: Child) -> bool:
+        """Whether to look again in a moment: connecting it while nobody owns the partitions takes longer."""
+        now = time.monotonic()
+        self._patience_ends_s = self._patience_ends_s or now + _WARM_PATIENCE_S
+        if not self._expects_warmth or self._floor.crew.warm(child) or now >= self._patience_ends_s:
+            return False
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking = self._floor.loop.after(_LOOK_S, self._replace_if_ready)
+        return True
 
 
 class Restart(Rollout):
