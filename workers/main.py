@@ -84,7 +84,6 @@ class _Stopping:
 
 def run(number: int, board_path: str, connection: Connection, settings: Settings, parent: int) -> NoReturn:
     """Entry point of the spawned process; ``number`` is its slot on the board."""
-    priority.step_back()
     _lead_session()
     _die_with(parent)
     _dump_stacks(Path(board_path).parent, number)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from supervisor.contract.messages import Command, Reopen, Report, Serve, Stop, decode_report, encode
 from supervisor.contract.settings import Settings
-from supervisor.host import priority
 from supervisor.host.groups import Leader
 from supervisor.host.guardian import Guardian
 from supervisor.rules.policy import Intent
@@ -156,8 +155,6 @@ def spawn(
         process.join()
         ours.close()
         raise
-    # Now, and not by itself: before its own first instruction come some hundred milliseconds of imports.
-    priority.step_back(child.pid)
     if guardian is not None:
         guardian.guard(child.pid)
     return child

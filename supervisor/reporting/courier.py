@@ -23,8 +23,6 @@ _NOT_FOUND = 127
 
 def _main(arguments: list[str]) -> NoReturn:
     _die_with_parent()
-    if os.getpriority(os.PRIO_PROCESS, 0) < 0:  # the supervisor's precedence is not the hook's
-        os.setpriority(os.PRIO_PROCESS, 0, 0)
     if arguments[0] == "run":
         _become(arguments[1:])
     _post(os.environ.pop(WEBHOOK))
