@@ -17,6 +17,7 @@ _SAMPLED = 101
 """One in so many is compared field by field."""
 _PATIENCE_S = 120
 _TIMEOUT_S = 30
+_PAUSE_S = 0.1
 
 
 class WrongOutput(Exception):
@@ -81,11 +82,24 @@ class Output:
 
     def ends(self) -> dict[int, int]:
         """The end of each partition, as far as it is committed; markers of transactions take offsets, too."""
+        self._wait_for_leaders()
         wanted = {TopicPartition(self._topic, one): OffsetSpec.latest() for one in self._positions}
         found = self._admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT_S
         )
         return {where.partition: future.result().offset for where, future in found.items()}
+
+    def _wait_for_leaders(self) -> None:
+        """list_offsets() answers from the metadata the client has; of a topic that has just been made there
+        may be none, and then it says so at once."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while True:
+            found = self._admin.list_topics(self._topic, timeout=_TIMEOUT_S).topics[self._topic].partitions
+            if len(found) >= len(self._positions) and all(one.leader >= 0 for one in found.values()):
+                return
+            if time.monotonic() > deadline:
+                raise WrongOutput(f"{self._topic} has no leaders after {_TIMEOUT_S} s")
+            time.sleep(_PAUSE_S)
 
     def read(self) -> None:
         """Read on to what is the end now. Raises :class:`WrongOutput`."""

@@ -39,7 +39,7 @@ def _work(servers: str, topic: str, out: str, partition: int, end: int, done: Qu
         {
             "bootstrap.servers": servers,
             "transactional.id": f"prototype-{out}-{partition}",
-            "linger.ms": 50,
+            "linger.ms": 2_000,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 1_000_000,
         }

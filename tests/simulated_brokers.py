@@ -64,6 +64,10 @@ class SimulatedBrokers:
             self._cluster, ctypes.c_short(request), ctypes.c_size_t(len(errors)), *map(ctypes.c_int, errors)
         )
 
+    def delay(self, milliseconds: int) -> None:
+        """Answer every request that much later, from now on."""
+        self._lib.rd_kafka_mock_broker_set_rtt(self._cluster, -1, milliseconds)
+
     def close(self) -> None:
         self._lib.rd_kafka_mock_cluster_destroy(self._cluster)
         self._lib.rd_kafka_destroy(self._client)

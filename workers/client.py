@@ -32,6 +32,8 @@ _log = logging.getLogger("kafka")
 
 Config = dict[str, Any]
 
+_LINGER_MS = 2_000
+
 
 def _quick_connection(settings: Settings, role: str) -> Config:
     """Reconnect and look up quickly: a restart's gap is made of these waits."""
@@ -65,8 +67,9 @@ def olap_group(settings: Settings) -> str:
 def olap_producer(settings: Settings, partition: int) -> Config:
     return {
         **_quick_connection(settings, "olap"),
-        # A transaction ends by commit, which flushes; lingering only lets batches fill under load.
-        "linger.ms": 50,
+        # A transaction ends by commit, which flushes. Until then only full batches are sent: one that is due
+        # while another is under way would cost a CPU (Producer.settle).
+        "linger.ms": min(_LINGER_MS, settings.olap.transaction_timeout_ms // 2),
         "compression.type": "lz4",
         "batch.size": 1_000_000,
         "batch.num.messages": 20_000,

@@ -24,7 +24,18 @@ from ctypes import (
 
 from confluent_kafka import KafkaError, KafkaException, cimpl
 
-__all__ = ["LOG_CALLBACK", "NOTHING", "Memory", "Part", "PartType", "Record", "api", "check", "configuration"]
+__all__ = [
+    "LOG_CALLBACK",
+    "NOTHING",
+    "Memory",
+    "Part",
+    "PartType",
+    "Record",
+    "api",
+    "check",
+    "configuration",
+    "setting",
+]
 
 _TEXT_SIZE = 512
 
@@ -103,8 +114,10 @@ _declare(
 _declare(
     c_int,
     conf_set=(c_void_p, c_char_p, c_char_p, c_char_p, c_size_t),
+    conf_get=(c_void_p, c_char_p, c_char_p, POINTER(c_size_t)),
     set_log_queue=(c_void_p, c_void_p),
     poll=(c_void_p, c_int),
+    outq_len=(c_void_p,),
     flush=(c_void_p, c_int),
     metadata=(c_void_p, c_int, c_void_p, POINTER(c_void_p), c_int),
     query_watermark_offsets=(c_void_p, c_char_p, c_int32, c_void_p, c_void_p, c_int),
@@ -169,3 +182,10 @@ def configuration(settings: dict[str, object]) -> int:
             api.rd_kafka_conf_destroy(conf)
             raise KafkaException(KafkaError(KafkaError._INVALID_ARG, text.value.decode("utf-8", "replace")))
     return conf
+
+
+def setting(conf: int, key: str) -> str:
+    """What a ``rd_kafka_conf_t *`` has for a setting, its default where none was given."""
+    text = ctypes.create_string_buffer(_TEXT_SIZE)
+    api.rd_kafka_conf_get(conf, key.encode(), text, c_size_t(_TEXT_SIZE))
+    return text.value.decode()

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from workers.librdkafka import LOG_CALLBACK, NOTHING, api, check, configuration
+from workers.librdkafka import LOG_CALLBACK, NOTHING, api, check, configuration, setting
 from workers.records import Headers, Records, single
 
 __all__ = ["Headers", "Producer"]
@@ -24,15 +25,17 @@ __all__ = ["Headers", "Producer"]
 _PRODUCER = 0  # RD_KAFKA_PRODUCER
 _COPY = 2  # RD_KAFKA_MSG_F_COPY
 _TEXT_SIZE = 512
+_ALMOST = 0.9
 # syslog's eight levels
 _LEVELS = (50, 50, 50, logging.ERROR, logging.WARNING, logging.INFO, logging.INFO, logging.DEBUG)
 
 
 class Producer:
-    """One transactional id. Raises ``KafkaException``, but for :meth:`poll`, :meth:`flush` and :meth:`reach`.
+    """One transactional id. Raises ``KafkaException``, but for :meth:`poll`, :meth:`settle`, :meth:`flush`
+    and :meth:`reach`.
 
-    Times are seconds. To be used by one thread at a time, :meth:`flush` and :meth:`reach` apart. Destroyed
-    with the object; what is not flushed by then is dropped.
+    Times are seconds. To be used by one thread at a time, :meth:`settle`, :meth:`flush` and :meth:`reach`
+    apart. Destroyed with the object; what is not flushed by then is dropped.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -46,6 +49,8 @@ class Producer:
         api.rd_kafka_conf_set_dr_msg_cb(conf, NOTHING)
         # What goes to an error callback is in the log already, and would be there a second time without one.
         api.rd_kafka_conf_set_error_cb(conf, NOTHING)
+        self._batch_bytes = int(setting(conf, "batch.size"))
+        self._batch_records = int(setting(conf, "batch.num.messages"))
         text = ctypes.create_string_buffer(_TEXT_SIZE)
         self._client = api.rd_kafka_new(_PRODUCER, conf, text, _TEXT_SIZE)
         if self._client is None:
@@ -54,6 +59,7 @@ class Producer:
         api.rd_kafka_set_log_queue(self._client, None)  # its own, which poll() serves
         self._topics: dict[str, int] = {}
         self._records = Records()
+        self._count = self._bytes = 0
         # Not at the interpreter's end: a process that ends has nobody to wait for.
         weakref.finalize(self, _destroy, self._client, self._topics, log).atexit = False
 
@@ -90,6 +96,29 @@ class Producer:
     def flush(self, timeout_s: float) -> bool:
         """Send what lingers, and wait until it is written; returns whether nothing is left to be."""
         return not api.rd_kafka_flush(self._client, _ms(timeout_s))
+
+    def settle(self, patience_s: float) -> None:
+        """Wait until what is left to be written is less than a full request, or nothing was for so long.
+
+        To be called before a flush that may find more than that. An idempotent producer has one request to a
+        partition under way at a time. Records that are due, by lingering or by a flush, and have to wait for
+        it have librdkafka's thread turn without a rest until it is answered (rd_kafka_toppar_producer_serve:
+        it is to wake up when they are due, and that has passed). A full request goes out without being due.
+        """
+        left, moved_s = self._left(), time.monotonic()
+        while left >= self._full() and (rest_s := moved_s + patience_s - time.monotonic()) > 0:
+            self.poll(rest_s)
+            if (now_left := self._left()) != left:
+                left, moved_s = now_left, time.monotonic()
+
+    def _left(self) -> int:
+        """How many records are not written yet."""
+        return int(api.rd_kafka_outq_len(self._client))
+
+    def _full(self) -> float:
+        """How many records fill a request; about nine tenths, since its frame is counted, too."""
+        mean = max(1.0, self._bytes / max(1, self._count))
+        return _ALMOST * min(self._batch_records, self._batch_bytes / mean)
 
     def init_transactions(self, timeout_s: float) -> None:
         check(api.rd_kafka_init_transactions(self._client, _ms(timeout_s)))
@@ -132,6 +161,8 @@ class Producer:
         # What the pointers point into; librdkafka has copied it when the call returns.
         held = self._records.fill(values, keys)
         taken = api.rd_kafka_produce_batch(self._topic(topic), partition, _COPY, self._records.address, count)
+        self._count += count
+        self._bytes += sum(map(len, held))
         del held
         return [] if taken == count else self._records.refused(count)
 

@@ -35,6 +35,7 @@ _FIRST_LOOK_S = 0.01
 _LONGEST_LOOK_S = 0.5
 _ROOM_S = 0.01
 _FLUSH_SLICE_S = 0.02
+_SETTLE_S = 0.2
 
 
 class TooLarge(Exception):
@@ -191,6 +192,7 @@ class Transaction:
         sent = threading.Event()
 
         def flush() -> None:
+            self._producer.settle(_SETTLE_S)
             # In slices: with an error that only an abort clears, records would wait for a long time.
             while not sent.is_set() and not self._producer.flush(_FLUSH_SLICE_S):
                 pass

@@ -16,7 +16,8 @@ class Quix(PythonPeer):
     application = "quix_app.py"
     options = {  # noqa: RUF012
         "consumer": CONSUMER,
-        "producer": PRODUCER,
+        # A batch that is due while another is under way costs an idempotent producer of librdkafka a CPU.
+        "producer": {**PRODUCER, "linger.ms": 2_000},
         "application": {"processing_guarantee": "exactly-once", "commit_interval": 5.0},
     }
 

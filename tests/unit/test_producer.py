@@ -159,6 +159,46 @@ def test_settings_that_only_a_topic_contradicts_are_an_error_and_no_crash(broker
         assert caught.value.args[0].code() == KafkaError._INVALID_ARG
 
 
+def test_to_wait_for_requests_before_a_flush_costs_no_cpu(
+    make: Callable[..., Producer], brokers: SimulatedBrokers
+) -> None:
+    """One to a partition is under way at a time; in a flush librdkafka's thread would turn meanwhile."""
+    producer = make(**{"batch.size": 1_000, "linger.ms": 10_000})
+    producer.produce_batch(TOPIC, PARTITION, [b"1"], [None])
+    assert producer.flush(10)  # the partition is in the transaction
+    brokers.delay(200)
+    producer.produce_batch(TOPIC, PARTITION, [bytes(100)] * 45, [None] * 45)
+    began, used = time.monotonic(), time.process_time()
+    producer.settle(10)
+    took, used = time.monotonic() - began, time.process_time() - used
+    assert took > 3 * 0.2
+    assert used < took / 2
+    brokers.delay(0)
+    assert producer.flush(10)
+
+
+def test_nobody_waits_for_long_for_requests_that_are_not_answered(
+    make: Callable[..., Producer], brokers: SimulatedBrokers
+) -> None:
+    producer = make(**{"batch.size": 1_000, "linger.ms": 10_000})
+    brokers.delay(60_000)
+    producer.produce_batch(TOPIC, PARTITION, [bytes(100)] * 45, [None] * 45)
+    began = time.monotonic()
+    producer.settle(0.1)
+    assert 0.1 <= time.monotonic() - began < 10
+
+
+def test_less_than_a_request_is_not_waited_for(
+    make: Callable[..., Producer], brokers: SimulatedBrokers
+) -> None:
+    producer = make(**{"linger.ms": 10_000})
+    brokers.delay(60_000)
+    producer.produce_batch(TOPIC, PARTITION, [bytes(100)] * 45, [None] * 45)
+    began = time.monotonic()
+    producer.settle(60)
+    assert time.monotonic() - began < 30
+
+
 def test_a_flush_returns_when_all_is_written_and_not_at_the_next_look(make: Callable[..., Producer]) -> None:
     """librdkafka looks each 10 ms, unless a delivery report wakes it. The quickest of many is told by neither
     the machine nor the brokers."""
