@@ -28,7 +28,8 @@ from benchmarks.peers import PEERS
 from benchmarks.peers.contract import Peer
 from benchmarks.report import command, keep
 from benchmarks.throughput_page import text
-from benchmarks.trial import Failed, run
+from benchmarks.trial import Failed, Ground, run
+from benchmarks.yardstick import Yardstick
 from supervisor.cluster import Cluster
 from supervisor.cluster.jars import KAFKA_VERSION
 
@@ -63,7 +64,9 @@ def main(count: int, rounds: int, only: tuple[str, ...], cache: Path, as_json: b
     machine = Machine()
     backlogs = {peer.name: _share(count, peer.share) for peer in peers}
     with Cluster.start(brokers=_BROKERS, heap_mb=_HEAP_MB, notify=_say) as cluster:
-        found = _measure(peers, backlogs, cluster.bootstrap_servers, rounds, cache)
+        pids = [broker.pid for broker in cluster.brokers.values() if broker.pid is not None]
+        ground = Ground(cluster.bootstrap_servers, pids, _PARTITIONS, cache, Yardstick())
+        found = _measure(peers, backlogs, ground, rounds)
     result = {
         "command": command(),
         "machine": machine.told(),
@@ -100,18 +103,18 @@ def _share(count: int, share: float) -> int:
 
 
 def _measure(
-    peers: list[Peer], counts: dict[str, int], servers: str, rounds: int, cache: Path
+    peers: list[Peer], counts: dict[str, int], ground: Ground, rounds: int
 ) -> dict[str, dict[str, Any]]:
     backlogs = {count: Backlog(count) for count in sorted(set(counts.values()))}
     for count, backlog in backlogs.items():
         _say(f"sending {count:,} events")
-        backlog.load(servers, _source(count), _PARTITIONS)
+        backlog.load(ground.servers, _source(count), ground.partitions)
     found: dict[str, dict[str, Any]] = {peer.name: {"trials": [], "failures": []} for peer in peers}
     for number in range(1, rounds + 1):
         for peer in peers:
             count = counts[peer.name]
             try:
-                trial = run(peer, servers, _source(count), backlogs[count], _PARTITIONS, cache)
+                trial = run(peer, ground, _source(count), backlogs[count])
             except Failed as reason:
                 found[peer.name]["failures"].append({"round": number, "reason": str(reason)})
                 _say(f"round {number}, {peer.name}: failed: {reason}")

@@ -21,6 +21,8 @@ _PROSE = Path(__file__).with_name("throughput.md")
 """What stands around the figures; ``{figures}`` is their place."""
 
 _CPU_US = 3.0
+_OF_THE_PIPELINE = 3.0 / 0.87
+"""The same, where the pipeline's own work on an event takes 0.87 µs, as on the machine of that goal."""
 _TIMES = {"ours": 5.0, "ours, with aggregates": 3.0}
 _RIVALS = ("Kafka Streams", "Quix Streams")
 """Those that are exactly once, as ours is."""
@@ -51,6 +53,10 @@ def goals(result: Result) -> list[Goal]:
         cpu = statistics.median(trial["cpu_us"] for trial in trials["ours"])
         reached = cpu <= _CPU_US
         found.append(Goal("CPU of an event, exactly once", f"≤ {_CPU_US} µs", f"{cpu:.2f} µs", reached))
+        share = statistics.median(trial["cpu_us"] / trial["yardstick_us"] for trial in trials["ours"])
+        what = "the same, to the pipeline's own work on an event"
+        reached = share <= _OF_THE_PIPELINE
+        found.append(Goal(what, f"≤ {_OF_THE_PIPELINE:.1f} ×", f"{share:.1f} ×", reached))
     for name, goal in _TIMES.items():
         for rival in _RIVALS:
             if ratios := _ratios(trials, rival, name, "rate"):
@@ -97,6 +103,8 @@ def _rates(trials: dict[str, list[dict[str, Any]]]) -> str:
     rows = []
     for name, of in trials.items():
         rate, cpu = ([trial[key] for trial in of] for key in ("rate", "cpu_us"))
+        share = statistics.median(trial["cpu_us"] / trial["yardstick_us"] for trial in of)
+        brokers = statistics.median(trial["brokers_us"] for trial in of)
         rows.append(
             (
                 name,
@@ -104,12 +112,14 @@ def _rates(trials: dict[str, list[dict[str, Any]]]) -> str:
                 _ratio(trials, first, name, "rate"),
                 *figure(cpu, "{:,.2f}"),
                 _ratio(trials, first, name, "cpu_us"),
+                f"{share:,.1f}",
+                f"{brokers:,.1f}",
                 str(len(of)),
             )
         )
     heads = (
         *("", "events/s", "least – most", f"of {first}"),
-        *("CPU, µs an event", "least – most", f"of {first}", "runs"),
+        *("CPU, µs an event", "least – most", f"of {first}", "of the pipeline's", "brokers', µs", "runs"),
     )
     return table(heads, rows)
 

@@ -6,12 +6,12 @@ import bisect
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
 
-__all__ = ["CpuTimes", "Tree"]
+__all__ = ["CpuTimes", "Pids", "Tree"]
 
 _STOP_S = 30.0
 _TAIL = 25
@@ -39,6 +39,18 @@ class CpuTimes:
         began, ended = self._moments[place - 1 : place + 1]
         before, after = self._used[place - 1 : place + 1]
         return before + (after - before) * (moment - began) / (ended - began)
+
+
+class Pids:
+    """Processes that somebody else has started, and their CPU time."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self.cpu = CpuTimes()
+        self._processes = [psutil.Process(pid) for pid in pids]
+        self.sample()
+
+    def sample(self) -> None:
+        self.cpu.add(time.time(), sum(map(_used, self._processes)))
 
 
 class Tree:

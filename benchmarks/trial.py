@@ -17,9 +17,10 @@ from confluent_kafka.admin import AdminClient
 from benchmarks.backlog import Backlog, create_topic
 from benchmarks.output import Output, WrongOutput
 from benchmarks.peers.contract import Job, Peer
-from benchmarks.tree import CpuTimes, Tree
+from benchmarks.tree import CpuTimes, Pids, Tree
+from benchmarks.yardstick import Yardstick
 
-__all__ = ["WARM_UP", "Failed", "Trial", "run", "window"]
+__all__ = ["WARM_UP", "Failed", "Ground", "Trial", "run", "window"]
 
 WARM_UP = 0.1
 """The share of the events that counts for nothing: what starts later than the first output is in it, and a
@@ -47,6 +48,10 @@ class Trial:
     """Events a second."""
     cpu_us: float
     """CPU time of an event, µs: user and system, of every process."""
+    brokers_us: float
+    """The brokers' CPU time of an event, µs."""
+    yardstick_us: float
+    """What the pipeline alone costs on this machine just now, µs (``yardstick.py``): before and behind."""
     start_s: float
     """From the first process's start to the append of the first output."""
     start_cpu_s: float
@@ -65,34 +70,51 @@ class Trial:
         )
 
 
-def run(peer: Peer, servers: str, source: str, backlog: Backlog, partitions: int, cache: Path) -> Trial:
+@dataclass(frozen=True)
+class Ground:
+    """What every run stands on."""
+
+    servers: str
+    brokers: Sequence[int]
+    """Their pids."""
+    partitions: int
+    cache: Path
+    yardstick: Yardstick
+
+
+def run(peer: Peer, ground: Ground, source: str, backlog: Backlog) -> Trial:
     """Start it, wait until the output is whole, end it. Raises ``Failed``."""
+    servers, partitions = ground.servers, ground.partitions
+    before_us = ground.yardstick.measure_us()
     target = f"bench-{secrets.token_hex(4)}"
     directory = Path(tempfile.mkdtemp(prefix="ks-bench-"))
     # Brokers stamp what they append: one clock for all, whatever a producer says.
     create_topic(servers, target, partitions, **{"message.timestamp.type": "LogAppendTime"})
     try:
         job = Job(servers, source, target, partitions, directory)
-        tree = Tree(peer.commands(job), peer.variables(cache), directory)
+        tree = Tree(peer.commands(job), peer.variables(ground.cache), directory)
+        brokers = Pids(ground.brokers)
         try:
             output = Output(servers, target, partitions, backlog)
-            _wait_whole(tree, output, backlog.count)
+            _wait_whole(tree, brokers, output, backlog.count)
         except (WrongOutput, KafkaException) as error:
             raise Failed(str(error)) from error
         finally:
             tree.stop()
-        return _figures(tree.started, tree.cpu, output, backlog.count)
+        yardstick_us = (before_us + ground.yardstick.measure_us()) / 2
+        return _figures(tree, brokers, output, backlog.count, yardstick_us)
     finally:
         _forget(servers, target)
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _wait_whole(tree: Tree, output: Output, count: int) -> None:
+def _wait_whole(tree: Tree, brokers: Pids, output: Output, count: int) -> None:
     """Reading takes CPU time, so it is done when the output has stopped to grow."""
     ends, moved, read = output.ends(), time.monotonic(), -1
     while True:
         time.sleep(_LOOK_S)
         tree.sample()
+        brokers.sample()
         now = output.ends()
         if now != ends:
             ends, moved = now, time.monotonic()
@@ -108,19 +130,25 @@ def _wait_whole(tree: Tree, output: Output, count: int) -> None:
             raise Failed(f"{what}, and {output.account.missing:,} outputs are missing\n{tree.tail()}")
 
 
-def _figures(started: float, cpu: CpuTimes, output: Output, count: int) -> Trial:
+def _figures(tree: Tree, brokers: Pids, output: Output, count: int, yardstick_us: float) -> Trial:
     first, begin, end, measured = window(output.moments, count)
     if end <= begin:
         raise Failed("too few events to be measured")
     seconds = end - begin
+
+    def each_us(cpu: CpuTimes) -> float:
+        return round((cpu.at(end) - cpu.at(begin)) / measured * 1e6, 3)
+
     return Trial(
         events=count,
         seconds=round(seconds, 3),
         measured=measured,
         rate=round(measured / seconds, 1),
-        cpu_us=round((cpu.at(end) - cpu.at(begin)) / measured * 1e6, 3),
-        start_s=round(first - started, 3),
-        start_cpu_s=round(cpu.at(first), 3),
+        cpu_us=each_us(tree.cpu),
+        brokers_us=each_us(brokers.cpu),
+        yardstick_us=round(yardstick_us, 3),
+        start_s=round(first - tree.started, 3),
+        start_cpu_s=round(tree.cpu.at(first), 3),
         repeated=output.account.repeated,
     )
 

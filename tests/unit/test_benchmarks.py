@@ -131,7 +131,7 @@ def result() -> dict[str, Any]:
     def trials(rates: list[float]) -> list[dict[str, Any]]:
         return [
             {"round": number, "rate": rate, "cpu_us": 1e6 / rate, "start_s": 1.0, "start_cpu_s": 2.0}
-            | {"events": 4_000, "seconds": 5.0, "repeated": 0}
+            | {"events": 4_000, "seconds": 5.0, "repeated": 0, "brokers_us": 4.0, "yardstick_us": 1.0}
             for number, rate in enumerate(rates, 1)
         ]
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 def throughput() -> dict[str, Any]:
     def trial(rate: float, number: int) -> dict[str, Any]:
         run = {"round": number, "rate": rate, "cpu_us": 1e6 / rate, "start_s": 1.0, "start_cpu_s": 2.0}
-        return run | {"events": 4_000, "seconds": 5.0, "repeated": 0}
+        return run | {"events": 4_000, "seconds": 5.0, "repeated": 0, "brokers_us": 4.0, "yardstick_us": 1.0}
 
     about = {"version": "1", "guarantee": "exactly once", "settings": "none", "failures": []}
     rates = {"ours": (400_000.0, 500_000.0), "Kafka Streams": (50_000.0, 125_000.0), "Quix Streams": (1.0,)}
