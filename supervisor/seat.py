@@ -35,6 +35,8 @@ class Seat:
     generation: int = 1
     """Of which generation its next process is to be."""
     state: State = State.VACANT
+    vacant_ns: int = field(default_factory=time.monotonic_ns)
+    """Since when it may be filled, or could have been last."""
     child: Child | None = None
     contested: bool = False
     """The last owner was fenced, and nobody has owned the partitions since."""
@@ -60,6 +62,8 @@ class Seat:
     def advance(self, event: Event) -> None:
         self.state = after(self.state, event)
         self.record.state = self.state
+        if self.state is State.VACANT:
+            self.vacant_ns = time.monotonic_ns()
 
     def fill(self, child: Child, cpus: Iterable[int], nice: int, weight: int) -> None:
         """``child`` is given the seat, with these CPUs, priority and weight."""

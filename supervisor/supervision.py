@@ -143,7 +143,9 @@ class Supervisor:
         """Give vacant seats to processes in standby, and start the processes that are wanted."""
         if self.stopping:
             return
-        for seat in self.seats:
+        # In the order in which they became vacant: one that empties again as soon as it is filled would
+        # otherwise take every process from those behind it.
+        for seat in sorted(self.seats, key=lambda seat: seat.vacant_ns):
             child = self.crew.standby(seat.generation) if seat.fillable else None
             if child is not None:
                 self._fill(seat, child)

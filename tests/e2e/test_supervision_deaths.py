@@ -64,7 +64,23 @@ def test_the_delays_of_a_worker_that_crashes_at_once_grow_to_the_cap(playing: Pl
     text = troupe.log.read_text()
     waits = [line.rpartition("replaced ")[2] for line in text.splitlines() if "olap-0 ended" in line]
     assert waits[:6] == ["at once", "in 0.05 s", "in 0.1 s", "in 0.2 s", "in 0.2 s", "in 0.2 s"]
-    assert troupe.seat(troupe.board(), "olap-1").state == State.SERVING
+    troupe.wait_state(troupe.seat(troupe.board(), "olap-1"), State.SERVING)
+
+
+def test_a_worker_that_crashes_at_once_takes_no_process_from_those_that_have_none_yet(
+    playing: Playing,
+) -> None:
+    """It is due again long before the next process is ready: in the order of the seats it is always first."""
+    troupe = playing(
+        {"olap-0": {"open": "exit 3"}},
+        "restart.backoff_first_s = 0.001\nrestart.backoff_cap_s = 0.001\nrestart.budget = 1000\n"
+        "restart.budget_total = 1000\nruntime.max_starting = 1\nruntime.spares = 0",
+    )
+    troupe.start()
+    board = troupe.board()
+    for name in ("olap-1", "olap-2", "olap-3"):
+        troupe.wait_state(troupe.seat(board, name), State.SERVING)
+    assert troupe.deaths("olap-0")
 
 
 def test_after_progress_the_first_delay_is_minimal_again(playing: Playing) -> None:
