@@ -9,7 +9,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+import click
 import psutil
+
+from supervisor.host import priority
 
 __all__ = ["Machine"]
 
@@ -18,6 +21,13 @@ class Machine:
     """What it is, and how much of it others used meanwhile."""
 
     def __init__(self) -> None:
+        """Raises ``ClickException`` where nothing that is measured would be true."""
+        if nice := priority.session_nice():
+            raise click.ClickException(
+                f"the session of this terminal has nice {nice} among others (sched(7), autogroup): brokers "
+                "and workers have sessions of their own and would get another share of the CPUs than peers; "
+                "echo 0 > /proc/self/autogroup"
+            )
         self._load = os.getloadavg()[0]
         self._began = time.monotonic()
         self._busy = _busy_s()

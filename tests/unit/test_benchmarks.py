@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import click
 import pytest
 
 from benchmarks import throughput_page
 from benchmarks.backlog import Backlog, number_of
 from benchmarks.environment import Absent, environment
+from benchmarks.machine import Machine
 from benchmarks.output import Account, WrongOutput
 from benchmarks.peers import PEERS
 from benchmarks.tree import CpuTimes
 from benchmarks.trial import window
+from supervisor.host import priority
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "supervision.py"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -169,3 +172,13 @@ def test_the_plots_are_well_formed_and_have_a_bar_for_each_that_was_measured() -
             "ours",
             "slow & steady",
         ]
+
+
+def test_nothing_is_measured_from_a_session_that_goes_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers and workers have sessions of their own: one that goes before them starves brokers, and peers
+    that are exactly once wait for these."""
+    monkeypatch.setattr(priority, "session_nice", lambda: -10)
+    with pytest.raises(click.ClickException, match="nice -10"):
+        Machine()
+    monkeypatch.setattr(priority, "session_nice", lambda: 0)
+    Machine()
