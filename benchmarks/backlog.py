@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from supervisor.generate.events import events
 from workers.logins import Event, enrich
 
-__all__ = ["Backlog", "canonical", "create_topic", "number_of"]
+__all__ = ["Backlog", "NoLeaders", "canonical", "create_topic", "number_of", "wait_for_leaders"]
 
 _SEED = 1
 _DISTINCT = 50_000
@@ -30,6 +30,10 @@ _DEVICE = b'"device_id":"'
 _NUMBERED = re.compile(rb'"device_id": ?"00000000-0000-4000-8000-(\d{12})"')
 _FLUSH_S = 300
 _READY_S = 30
+
+
+class NoLeaders(RuntimeError):
+    """Brokers have not agreed on who leads a topic's partitions."""
 
 
 class Backlog:
@@ -117,10 +121,15 @@ def create_topic(servers: str, topic: str, partitions: int, **config: str) -> No
     admin = AdminClient({"bootstrap.servers": servers})
     settings = {"min.insync.replicas": "2", "file.delete.delay.ms": "1000", **config}
     admin.create_topics([NewTopic(topic, partitions, 3, config=settings)])[topic].result()
+    wait_for_leaders(admin, topic, partitions)
+
+
+def wait_for_leaders(admin: AdminClient, topic: str, partitions: int) -> None:
+    """Return when ``admin`` knows a leader of each partition. Raises :class:`NoLeaders`."""
     deadline = time.monotonic() + _READY_S
     while time.monotonic() < deadline:
         found = admin.list_topics(topic, timeout=_READY_S).topics[topic].partitions
         if len(found) == partitions and all(one.leader >= 0 for one in found.values()):
             return
         time.sleep(0.05)
-    raise RuntimeError(f"{topic} has no leaders after {_READY_S} s")
+    raise NoLeaders(f"{topic} has no leaders after {_READY_S} s")

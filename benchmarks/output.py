@@ -9,7 +9,7 @@ import msgspec
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from benchmarks.backlog import Backlog, canonical, number_of
+from benchmarks.backlog import Backlog, canonical, number_of, wait_for_leaders
 
 __all__ = ["Account", "Output", "WrongOutput"]
 
@@ -17,7 +17,6 @@ _SAMPLED = 101
 """One in so many is compared field by field."""
 _PATIENCE_S = 120
 _TIMEOUT_S = 30
-_PAUSE_S = 0.1
 
 
 class WrongOutput(Exception):
@@ -70,7 +69,10 @@ class Account:
 
 
 class Output:
-    """What a ``read_committed`` reader sees of a topic. May be read on when there is more."""
+    """What a ``read_committed`` reader sees of a topic. May be read on when there is more.
+
+    Raises ``NoLeaders`` when it is made, where nobody leads the topic's partitions.
+    """
 
     def __init__(self, servers: str, topic: str, partitions: int, backlog: Backlog) -> None:
         self.account = Account(backlog)
@@ -79,27 +81,16 @@ class Output:
         self._servers, self._topic = servers, topic
         self._positions = dict.fromkeys(range(partitions), 0)
         self._admin = AdminClient({"bootstrap.servers": servers})
+        # list_offsets() answers from the metadata that this client has, which says nothing of the topic yet.
+        wait_for_leaders(self._admin, topic, partitions)
 
     def ends(self) -> dict[int, int]:
         """The end of each partition, as far as it is committed; markers of transactions take offsets, too."""
-        self._wait_for_leaders()
         wanted = {TopicPartition(self._topic, one): OffsetSpec.latest() for one in self._positions}
         found = self._admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT_S
         )
         return {where.partition: future.result().offset for where, future in found.items()}
-
-    def _wait_for_leaders(self) -> None:
-        """list_offsets() answers from the metadata the client has; of a topic that has just been made there
-        may be none, and then it says so at once."""
-        deadline = time.monotonic() + _TIMEOUT_S
-        while True:
-            found = self._admin.list_topics(self._topic, timeout=_TIMEOUT_S).topics[self._topic].partitions
-            if len(found) >= len(self._positions) and all(one.leader >= 0 for one in found.values()):
-                return
-            if time.monotonic() > deadline:
-                raise WrongOutput(f"{self._topic} has no leaders after {_TIMEOUT_S} s")
-            time.sleep(_PAUSE_S)
 
     def read(self) -> None:
         """Read on to what is the end now. Raises :class:`WrongOutput`."""

@@ -288,7 +288,8 @@ def _reload(
         }
         for index in range(_PARTITIONS)
     ]
-    _say(f"reload {number}/{of}: {told}")
+    gaps = ", ".join(f"{one['unowned']:.0f} of {one['silent']:.0f}" for one in told)
+    _say(f"reload {number}/{of}: without an owner, of the longest silence: {gaps} ms")
     return told
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.backlog import Backlog
 from benchmarks.peers.ours import Ours
 from benchmarks.trial import Failed, Ground, run
-from benchmarks.yardstick import Yardstick
 
 __all__ = ["EVENLY", "sweep"]
 
@@ -35,7 +34,7 @@ class _Some(Ours):
 
 def sweep(servers: str, count: int, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Events a second, by workers (of eight partitions) and by partitions (with four workers at most)."""
-    backlog, yardstick = Backlog(count), Yardstick()
+    backlog = Backlog(count)
     trials = [("workers", workers, workers, _OF_PARTITIONS) for workers in _WORKERS]
     trials += [("partitions", number, min(number, _AT_MOST), number) for number in _PARTITIONS]
     for partitions in sorted({partitions for *_, partitions in trials}):
@@ -45,7 +44,7 @@ def sweep(servers: str, count: int, rounds: int, say: Callable[[str], None]) -> 
         for of, value, workers, partitions in trials:
             what = f"{workers} workers, {partitions} partitions"
             try:
-                ground = Ground(servers, (), partitions, _CACHE, yardstick)
+                ground = Ground(servers, (), partitions, _CACHE)
                 trial = run(_Some(workers), ground, _source(partitions), backlog)
             except Failed as reason:
                 found["failures"].append({"round": number, "what": what, "reason": str(reason)})

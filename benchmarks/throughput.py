@@ -65,7 +65,7 @@ def main(count: int, rounds: int, only: tuple[str, ...], cache: Path, as_json: b
     backlogs = {peer.name: _share(count, peer.share) for peer in peers}
     with Cluster.start(brokers=_BROKERS, heap_mb=_HEAP_MB, notify=_say) as cluster:
         pids = [broker.pid for broker in cluster.brokers.values() if broker.pid is not None]
-        ground = Ground(cluster.bootstrap_servers, pids, _PARTITIONS, cache, Yardstick())
+        ground = Ground(cluster.bootstrap_servers, pids, _PARTITIONS, cache)
         found = _measure(peers, backlogs, ground, rounds)
     result = {
         "command": command(),
@@ -109,17 +109,21 @@ def _measure(
     for count, backlog in backlogs.items():
         _say(f"sending {count:,} events")
         backlog.load(ground.servers, _source(count), ground.partitions)
+    yardstick = Yardstick()
     found: dict[str, dict[str, Any]] = {peer.name: {"trials": [], "failures": []} for peer in peers}
     for number in range(1, rounds + 1):
         for peer in peers:
             count = counts[peer.name]
+            before_us = yardstick.measure_us()
             try:
                 trial = run(peer, ground, _source(count), backlogs[count])
             except Failed as reason:
                 found[peer.name]["failures"].append({"round": number, "reason": str(reason)})
                 _say(f"round {number}, {peer.name}: failed: {reason}")
                 continue
-            found[peer.name]["trials"].append({"round": number, **trial.told()})
+            pipeline_us = round((before_us + yardstick.measure_us()) / 2, 3)
+            told = {"round": number, **trial.told(), "yardstick_us": pipeline_us}
+            found[peer.name]["trials"].append(told)
             _say(f"round {number}, {peer.name}: {trial.line()}")
     return found
 

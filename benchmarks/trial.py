@@ -14,11 +14,10 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from benchmarks.backlog import Backlog, create_topic
+from benchmarks.backlog import Backlog, NoLeaders, create_topic
 from benchmarks.output import Output, WrongOutput
 from benchmarks.peers.contract import Job, Peer
 from benchmarks.tree import CpuTimes, Pids, Tree
-from benchmarks.yardstick import Yardstick
 
 __all__ = ["WARM_UP", "Failed", "Ground", "Trial", "run", "window"]
 
@@ -50,8 +49,6 @@ class Trial:
     """CPU time of an event, µs: user and system, of every process."""
     brokers_us: float
     """The brokers' CPU time of an event, µs."""
-    yardstick_us: float
-    """What the pipeline alone costs on this machine just now, µs (``yardstick.py``): before and behind."""
     start_s: float
     """From the first process's start to the append of the first output."""
     start_cpu_s: float
@@ -79,13 +76,11 @@ class Ground:
     """Their pids."""
     partitions: int
     cache: Path
-    yardstick: Yardstick
 
 
 def run(peer: Peer, ground: Ground, source: str, backlog: Backlog) -> Trial:
     """Start it, wait until the output is whole, end it. Raises ``Failed``."""
     servers, partitions = ground.servers, ground.partitions
-    before_us = ground.yardstick.measure_us()
     target = f"bench-{secrets.token_hex(4)}"
     directory = Path(tempfile.mkdtemp(prefix="ks-bench-"))
     # Brokers stamp what they append: one clock for all, whatever a producer says.
@@ -97,12 +92,11 @@ def run(peer: Peer, ground: Ground, source: str, backlog: Backlog) -> Trial:
         try:
             output = Output(servers, target, partitions, backlog)
             _wait_whole(tree, brokers, output, backlog.count)
-        except (WrongOutput, KafkaException) as error:
+        except (WrongOutput, KafkaException, NoLeaders) as error:
             raise Failed(str(error)) from error
         finally:
             tree.stop()
-        yardstick_us = (before_us + ground.yardstick.measure_us()) / 2
-        return _figures(tree, brokers, output, backlog.count, yardstick_us)
+        return _figures(tree, brokers, output, backlog.count)
     finally:
         _forget(servers, target)
         shutil.rmtree(directory, ignore_errors=True)
@@ -130,7 +124,7 @@ def _wait_whole(tree: Tree, brokers: Pids, output: Output, count: int) -> None:
             raise Failed(f"{what}, and {output.account.missing:,} outputs are missing\n{tree.tail()}")
 
 
-def _figures(tree: Tree, brokers: Pids, output: Output, count: int, yardstick_us: float) -> Trial:
+def _figures(tree: Tree, brokers: Pids, output: Output, count: int) -> Trial:
     first, begin, end, measured = window(output.moments, count)
     if end <= begin:
         raise Failed("too few events to be measured")
@@ -146,7 +140,6 @@ def _figures(tree: Tree, brokers: Pids, output: Output, count: int, yardstick_us
         rate=round(measured / seconds, 1),
         cpu_us=each_us(tree.cpu),
         brokers_us=each_us(brokers.cpu),
-        yardstick_us=round(yardstick_us, 3),
         start_s=round(first - tree.started, 3),
         start_cpu_s=round(tree.cpu.at(first), 3),
         repeated=output.account.repeated,

@@ -36,7 +36,7 @@ class Seat:
     """Of which generation its next process is to be."""
     state: State = State.VACANT
     vacant_ns: int = field(default_factory=time.monotonic_ns)
-    """Since when it may be filled, or could have been last."""
+    """When it became vacant last."""
     child: Child | None = None
     contested: bool = False
     """The last owner was fenced, and nobody has owned the partitions since."""

@@ -64,7 +64,7 @@ def test_the_delays_of_a_worker_that_crashes_at_once_grow_to_the_cap(playing: Pl
     text = troupe.log.read_text()
     waits = [line.rpartition("replaced ")[2] for line in text.splitlines() if "olap-0 ended" in line]
     assert waits[:6] == ["at once", "in 0.05 s", "in 0.1 s", "in 0.2 s", "in 0.2 s", "in 0.2 s"]
-    troupe.wait_state(troupe.seat(troupe.board(), "olap-1"), State.SERVING)
+    assert troupe.seat(troupe.board(), "olap-1").state == State.SERVING
 
 
 def test_a_worker_that_crashes_at_once_takes_no_process_from_those_that_have_none_yet(
