@@ -63,8 +63,8 @@ def command(*, duration: float, olap_workers: int, rate: float, bad: float, keep
       supervisor demo --bad 5% --json > summary.json
       supervisor demo --keep                 leave topics and logs to look at
     """
-    from supervisor.demo.interrupts import Interrupts
     from supervisor.demo.screen import open_screen
+    from supervisor.host.interrupts import Interrupts
 
     stream = sys.stderr if as_json else sys.stdout
     try:

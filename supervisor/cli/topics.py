@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +16,7 @@ from supervisor.contract.exits import Exit
 from supervisor.contract.faults import Fault
 
 if TYPE_CHECKING:
+    from supervisor.host.interrupts import Interrupts
     from supervisor.topics.converge import Survey
     from supervisor.topics.render import Line
 
@@ -62,7 +65,8 @@ def plan(loaded: Loaded, as_json: bool, reassignment: bool, timeout_s: float) ->
     """
     from supervisor.topics.converge import survey
 
-    found = survey(loaded.settings, timeout_s)
+    with _interrupts("interrupted: nothing was changed") as interrupts:
+        found = survey(loaded.settings, timeout_s, heed=interrupts.check)
     if reassignment:
         _print_reassignment(found)
     elif as_json:
@@ -86,7 +90,8 @@ def check(loaded: Loaded, as_json: bool, timeout_s: float) -> None:
     """
     from supervisor.topics.converge import survey
 
-    found = survey(loaded.settings, timeout_s)
+    with _interrupts("interrupted: nothing was changed") as interrupts:
+        found = survey(loaded.settings, timeout_s, heed=interrupts.check)
     if as_json:
         _print_json(found)
     _end(found)
@@ -118,20 +123,33 @@ def apply(loaded: Loaded, yes: bool, timeout_s: float) -> None:
 
     def approve(found: Survey) -> bool:
         _print_plan(found, err=True)
-        return yes or _confirmed(len(found.plan.actions))
+        with interrupts.at_once():
+            return yes or _confirmed(len(found.plan.actions))
 
     def report(progress: str) -> None:
         click.echo(progress, err=True)
 
-    try:
-        observed = converge.apply(loaded.settings, timeout_s, approve=approve, report=report)
-    except KeyboardInterrupt:
-        report("interrupted: what was done stays done; run it again to go on")
-        raise
+    with _interrupts("interrupted: what was done stays done; run it again to go on") as interrupts:
+        observed = converge.apply(
+            loaded.settings, timeout_s, approve=approve, report=report, heed=interrupts.check
+        )
     if observed is None:
         raise Fault("declined: nothing was changed")
     count = len(observed.topics)
     click.echo(f"{count} topics are as declared; live brokers: {len(observed.brokers)}", err=True)
+
+
+@contextmanager
+def _interrupts(said: str) -> Iterator[Interrupts]:
+    """Signals are heeded between requests, and end the command with ``said``."""
+    from supervisor.host.interrupts import Interrupted, Interrupts
+
+    try:
+        with Interrupts() as interrupts:
+            yield interrupts
+    except Interrupted as interrupted:
+        click.echo(said, err=True)
+        raise click.exceptions.Exit(128 + interrupted.number) from None
 
 
 def _confirmed(changes: int) -> bool:

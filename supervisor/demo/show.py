@@ -23,7 +23,6 @@ from supervisor.demo.audit import audit
 from supervisor.demo.directory import SPACE_REMEDY, Directory
 from supervisor.demo.findings import Audit
 from supervisor.demo.gap import Killing, kill_one
-from supervisor.demo.interrupts import Interrupted, Interrupts
 from supervisor.demo.part import Part
 from supervisor.demo.screen import Screen
 from supervisor.demo.summary import Summary, judged
@@ -31,6 +30,7 @@ from supervisor.demo.view import Moment, top
 from supervisor.demo.watch import Watch, by_name
 from supervisor.generate.report import Report
 from supervisor.host import instance
+from supervisor.host.interrupts import Interrupted, Interrupts
 from supervisor.reporting import status
 from workers.aggregates import Aggregates
 

@@ -68,9 +68,12 @@ class _Unsettled(Exception):
 
 
 class Admin:
-    """Looks at topics and changes them. Prints nothing and logs nothing; failures are faults."""
+    """Looks at topics and changes them. Prints nothing and logs nothing; failures are faults.
 
-    def __init__(self, kafka: Kafka) -> None:
+    ``heed`` is called while it waits; what it raises ends the request's wait, not the request."""
+
+    def __init__(self, kafka: Kafka, heed: Callable[[], None]) -> None:
+        self._heed = heed
         self.servers = kafka.bootstrap_servers
         self._config = _client_config(kafka)
         self._errors: list[KafkaError] = []
@@ -134,6 +137,7 @@ class Admin:
 
     def _begin_again(self, deadline: Deadline) -> None:
         deadline.pause(_POLL_S)
+        self._heed()
         self._attempt_s = min(2 * self._attempt_s, _LONGEST_ATTEMPT_S)
         self._client = self._connect(self.servers)
 
@@ -234,6 +238,7 @@ class Admin:
     def _wait(self, futures: Sequence[Future[Any]]) -> None:
         """Until all are done; every request carries its own timeout, so that this ends."""
         while wait(futures, timeout=_POLL_S).not_done:
+            self._heed()
             self._client.poll(0)
             for error in self._errors:
                 if error.code() == KafkaError._AUTHENTICATION:

@@ -29,6 +29,12 @@ _PAUSE_S = (0.02, 0.05, 0.1, 0.2)
 _QUIET_ROUNDS = 8
 
 Report = Callable[[str], None]
+Heed = Callable[[], None]
+"""Called where it is safe to stop; raises if something came that ends the command."""
+
+
+def _go_on() -> None:
+    """Nothing ends it but its deadline."""
 
 
 class Survey(Struct, frozen=True):
@@ -46,14 +52,14 @@ def observe(settings: Settings, timeout_s: float) -> Observed:
     return _Convergence(settings.kafka, desire(settings.topics)).observe(Deadline(timeout_s))
 
 
-def survey(settings: Settings, timeout_s: float) -> Survey:
+def survey(settings: Settings, timeout_s: float, *, heed: Heed = _go_on) -> Survey:
     """What differs; changes nothing. The brokers are asked to check each action, so that what they would
     refuse is among ``plan.refusals``.
 
     Raises BrokersUnreachable if there is no answer within ``timeout_s``, ConfigurationFault if the
     declaration contradicts itself or the cluster is another than ``kafka.cluster_id``."""
     deadline = Deadline(timeout_s)
-    return _Convergence(settings.kafka, desire(settings.topics)).survey(deadline)
+    return _Convergence(settings.kafka, desire(settings.topics), heed).survey(deadline)
 
 
 def apply(
@@ -62,6 +68,7 @@ def apply(
     *,
     approve: Callable[[Survey], bool] = lambda _: True,
     report: Report = lambda _: None,
+    heed: Heed = _go_on,
     desired: Sequence[Desired] | None = None,
 ) -> Observed | None:
     """Make the cluster as declared, and wait until every live broker shows every topic with its leaders and
@@ -69,7 +76,8 @@ def apply(
     no, nothing is changed and None is returned. ``timeout_s`` counts from there.
 
     Raises Fault; what was done up to then stays, and another run goes on from there."""
-    convergence = _Convergence(settings.kafka, desire(settings.topics) if desired is None else desired)
+    wanted = desire(settings.topics) if desired is None else desired
+    convergence = _Convergence(settings.kafka, wanted, heed)
     first = convergence.survey(Deadline(min(_REACH_S, timeout_s)))
     _refuse(first.plan.refusals, first.plan.drift)
     if first.plan.actions and not approve(first):
@@ -100,13 +108,14 @@ def bootstrap(
 
 
 class _Convergence:
-    def __init__(self, kafka: Kafka, desired: Sequence[Desired]) -> None:
+    def __init__(self, kafka: Kafka, desired: Sequence[Desired], heed: Heed = _go_on) -> None:
         self._kafka = kafka
         self._desired = desired
         self._names = [wanted.topic for wanted in self._desired]
         self._touched: set[str] = set()
         self._done: list[Action] = []
-        self._admin = Admin(kafka)
+        self._heed = heed
+        self._admin = Admin(kafka, heed)
 
     def observe(self, deadline: Deadline) -> Observed:
         """Raises ConfigurationFault for another cluster than the one that is expected."""
@@ -147,6 +156,7 @@ class _Convergence:
             if rounds == _QUIET_ROUNDS:
                 report(f"waiting: {waiting[0]}")
             deadline.pause(_PAUSE_S[min(rounds, len(_PAUSE_S) - 1)])
+            self._heed()
             rounds += 1
 
     def _look(self, deadline: Deadline) -> tuple[Observed, Plan]:

@@ -392,10 +392,13 @@ def test_an_apply_that_is_interrupted_says_so_and_can_be_run_again(
     assert first.startswith("cluster ")
     interrupted.send_signal(signal.SIGINT)
     _, said = interrupted.communicate(timeout=60)
-    # It may have been quicker than the signal.
-    assert interrupted.returncode in (Exit.OK, 130)
-    assert ("interrupted: what was done stays done" in said) == (interrupted.returncode == 130)
     assert "Traceback" not in said
+    # It may have been quicker than the signal, which may meet it at its very end.
+    quicker = interrupted.returncode in (Exit.OK, -signal.SIGINT) and "5 topics are as declared" in said
+    assert quicker or (interrupted.returncode, said.splitlines()[-1]) == (
+        130,
+        "interrupted: what was done stays done; run it again to go on",
+    )
     again = supervisor(declared, "apply", "--yes")
     assert again.returncode == Exit.OK, again.stderr
     assert [len(describe(admin, f"{name}-{kind}")[0]) for kind in KINDS] == [4] * 5

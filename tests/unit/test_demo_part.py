@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.contract.faults import Fault
-from supervisor.demo.interrupts import Interrupted, Interrupts
 from supervisor.demo.part import Part
+from supervisor.host.interrupts import Interrupted, Interrupts
 
 
 @pytest.fixture

@@ -1,4 +1,8 @@
-"""Ctrl-C, SIGTERM and a closed terminal: counted when they come, acted upon where it is safe."""
+"""Ctrl-C, SIGTERM and a closed terminal: counted when they come, acted upon where it is safe.
+
+confluent-kafka is one place where it is not: an exception raised by a signal within its C code comes out as a
+SystemError or as a TypeError about an argument that has nothing wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
-    """The demo was told to end, by signal ``number``."""
+    """The command was told to end, by signal ``number``."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")

@@ -1,0 +1,41 @@
+"""Signals while brokers are asked: heeded between requests, never within the client's C code."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from supervisor.contract.settings import Kafka, Settings
+from supervisor.host.interrupts import Interrupted, Interrupts
+from supervisor.topics.converge import apply, survey
+
+NO_BROKER = Settings(kafka=Kafka(bootstrap_servers="127.0.0.1:1"))
+LONG_S = 120.0
+
+
+@pytest.mark.parametrize("ask", [survey, apply])
+def test_an_interrupt_ends_the_wait_for_brokers_that_do_not_answer(ask: object) -> None:
+    assert callable(ask)
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Interrupted) as interrupted:
+            ask(NO_BROKER, LONG_S, heed=interrupts.check)
+    assert interrupted.value.number == signal.SIGINT
+
+
+def test_an_interrupt_that_comes_within_a_call_of_the_client_waits_for_its_end() -> None:
+    calls = 0
+
+    def heed() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            os.kill(os.getpid(), signal.SIGTERM)  # the handler runs here, and raises nothing
+        else:
+            interrupts.check()
+
+    with Interrupts() as interrupts, pytest.raises(Interrupted) as interrupted:
+        survey(NO_BROKER, LONG_S, heed=heed)
+    assert (calls, interrupted.value.number) == (2, signal.SIGTERM)
