@@ -67,10 +67,10 @@ def goals(result: Result) -> list[Goal]:
 def _reload_goal(result: Result) -> list[Goal]:
     if not result["reloads"]:
         return []
-    median = statistics.median(told["unowned"] for told in result["reloads"])
-    kill = statistics.median(_moments(result, "owned"))
-    what = "rolling reload: time that a partition has no owner, median"
-    return [Goal(what, f"≤ that of a kill, {kill:,.0f} ms", f"{median:,.0f} ms", median <= kill)]
+    worst = max(told["unowned"] for told in result["reloads"])
+    kill = max(_moments(result, "owned"))
+    what = f"rolling reload: the longest that a partition has no owner, of {len(result['reloads'])} times"
+    return [Goal(what, f"≤ the longest of a kill, {kill:,.0f} ms", f"{worst:,.0f} ms", worst <= kill)]
 
 
 def plots(result: Result) -> dict[str, str]:

@@ -46,17 +46,18 @@ def test_the_goals_of_recovery_are_a_median_a_worst_case_and_nothing_lost() -> N
         True,
         False,
         True,
-        True,
+        False,
     ]
-    assert [goal.reached for goal in recovery_page.goals(result(300.0, 300.0))] == [False, True, True, True]
+    assert [goal.reached for goal in recovery_page.goals(result(300.0, 300.0))] == [False, True, True, False]
 
 
-def test_a_reload_is_to_be_no_longer_than_a_kill() -> None:
+def test_in_a_reload_no_partition_is_to_be_without_an_owner_for_longer_than_in_a_kill() -> None:
     found = result(100.0, 100.0)
-    reload = recovery_page.goals(found)[-1]
-    assert (reload.goal, reload.measured, reload.reached) == ("≤ that of a kill, 80 ms", "70 ms", True)
-    found["reloads"] = [{"unowned": 81.0, "silent": 90.0}]
     assert not recovery_page.goals(found)[-1].reached
+    found["reloads"] = [{"unowned": unowned, "silent": 90.0} for unowned in (60.0, 79.0)]
+    reload = recovery_page.goals(found)[-1]
+    assert (reload.goal, reload.measured) == ("≤ the longest of a kill, 80 ms", "79 ms")
+    assert reload.reached
     assert len(recovery_page.goals(found | {"reloads": []})) == 3
 
 
