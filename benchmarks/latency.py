@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from benchmarks import starting
-from benchmarks.latency_page import COMMITTED, FLOOR, SHOWN, text
+from benchmarks.latency_page import BESIDE, COMMITTED, FLOOR, SHOWN, text
 from benchmarks.livelatency import Load, Reader, TopicReader, connects, quantiles
 from benchmarks.machine import Machine
 from benchmarks.report import command, keep
@@ -34,6 +34,7 @@ from supervisor.cluster.jars import KAFKA_VERSION
 from supervisor.contract.settings import Olap
 
 _BROKERS = 3
+_HEAP_MB = 1024
 _PARTITIONS = 4
 _SETTLE_S = 2.0
 _CURVE = [*range(100), 99.5, 99.9]
@@ -44,6 +45,13 @@ _CURVE = [*range(100), 99.5, 99.9]
 @click.option("--rate", default=500, show_default=True, help="Events a second.")
 @click.option("--seconds", default=40.0, show_default=True, help="Of each round.")
 @click.option("--warm-up", "warm_up_s", default=15.0, show_default=True, help="Seconds before each of them.")
+@click.option(
+    "--season",
+    "season_s",
+    default=180.0,
+    show_default=True,
+    help="Seconds of the same load before the first of them: brokers compile themselves meanwhile.",
+)
 @click.option("--rounds", default=3, show_default=True, help="Each with an installation of its own.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Configuration of ours, to try it.")
 @click.option("--bootstrap-servers", default="", help="Brokers to use instead of three of its own.")
@@ -53,6 +61,7 @@ def main(
     rate: int,
     seconds: float,
     warm_up_s: float,
+    season_s: float,
     rounds: int,
     sets: tuple[str, ...],
     bootstrap_servers: str,
@@ -64,6 +73,8 @@ def main(
     machine = Machine()
     found: list[dict[str, list[float]]] = []
     with _brokers(bootstrap_servers) as servers:
+        if season_s:
+            _round(servers, rate, 0, season_s, sets)
         for number in range(1, rounds + 1):
             found.append(_round(servers, rate, seconds, warm_up_s, sets))
             click.echo(f"round {number}: {_line(found[-1])}", err=True)
@@ -72,6 +83,7 @@ def main(
         "machine": machine.told(),
         "brokers": f"{_BROKERS} brokers of Kafka {KAFKA_VERSION}",
         "rate": rate,
+        "season_s": season_s,
         "seconds": seconds,
         "commit_interval_ms": Olap().commit_interval_ms,
         "rounds": [{name: _rounded(quantiles(ages)) for name, ages in ages_of.items()} for ages_of in found],
@@ -87,7 +99,11 @@ def _brokers(given: str) -> Iterator[str]:
     if given:
         yield given
         return
-    with Cluster.start(brokers=_BROKERS, notify=lambda what: click.echo(what, err=True)) as cluster:
+
+    def say(what: str) -> None:
+        click.echo(what, err=True)
+
+    with Cluster.start(brokers=_BROKERS, heap_mb=_HEAP_MB, optimize=True, notify=say) as cluster:
         yield cluster.bootstrap_servers
 
 
@@ -106,7 +122,6 @@ def _round(
         installation.wait(lambda: connects(feed), "the live feed is served")
         installation.wait_serving(board)
         readers = {
-            FLOOR: TopicReader(servers, topics.input.name, _PARTITIONS),
             SHOWN: Reader(feed),
             COMMITTED: TopicReader(servers, topics.output.name, _PARTITIONS),
         }
@@ -114,13 +129,25 @@ def _round(
         for thread in (*readers.values(), load):
             thread.start()
         time.sleep(warm_up_s)
-        began = time.monotonic_ns()
-        time.sleep(seconds)
-        ended = time.monotonic_ns()
-        time.sleep(_SETTLE_S)  # what was sent by then has been seen
+        ages = _window(seconds, readers)
+        # Alone, and behind: what it fetches the brokers have to send.
+        plain = TopicReader(servers, topics.input.name, _PARTITIONS)
+        plain.start()
+        readers[FLOOR] = plain
+        time.sleep(_SETTLE_S)
+        beside = _window(seconds, {BESIDE: readers[SHOWN], FLOOR: plain})
         _stop(load, readers)
         installation.stop()
-        return _whole({name: reader.ages(began, ended) for name, reader in readers.items()})
+        return {**ages, **beside}
+
+
+def _window(seconds: float, readers: dict[str, Any]) -> dict[str, list[float]]:
+    """Ages of the events that are sent from now on."""
+    began = time.monotonic_ns()
+    time.sleep(seconds)
+    ended = time.monotonic_ns()
+    time.sleep(_SETTLE_S)  # what was sent by then has been seen
+    return _whole({name: reader.ages(began, ended) for name, reader in readers.items()})
 
 
 def _stop(load: Load, readers: dict[str, Any]) -> None:

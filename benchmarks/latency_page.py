@@ -11,11 +11,12 @@ from benchmarks.goals import Goal
 from benchmarks.lines import Axis, Series, lines
 from benchmarks.markdown import figure, machine, picture, table
 
-__all__ = ["COMMITTED", "FLOOR", "SHOWN", "goals", "plots", "section", "text"]
+__all__ = ["BESIDE", "COMMITTED", "FLOOR", "SHOWN", "goals", "plots", "section", "text"]
 
 Result = dict[str, Any]
 
 SHOWN, COMMITTED, FLOOR = "real-time sink", "exactly-once output", "plain consumer"
+BESIDE = "real-time sink beside it"
 
 _PLOT = "latency.svg"
 _PROSE = Path(__file__).with_name("latency.md")
@@ -30,8 +31,8 @@ def text(result: Result) -> str:
     """Machine and table, in Markdown."""
     conditions = (
         f"{machine(result['machine'])} {result['rate']} events/s; {len(result['rounds'])} rounds of "
-        f"{result['seconds']:g} s; {result['brokers']}; `olap.commit_interval_ms` "
-        f"{result['commit_interval_ms']}."
+        f"{result['seconds']:g} s behind {result['season_s']:g} s; {result['brokers']}; "
+        f"`olap.commit_interval_ms` {result['commit_interval_ms']}."
     )
     rows = [
         (

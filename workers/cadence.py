@@ -19,10 +19,23 @@ class Cadence:
         self.interval_s = olap.commit_interval_ms / 1000
         self._beyond_s = max(0.0, olap.backlog_interval_ms / 1000 - self.interval_s)
         self._most = olap.commit_events
+        self._commit_s = 0.0
         self._due = 0.0
         self._due_behind = 0.0
         self.behind = False
         """Whether there is a backlog: whether more waits than is taken at once."""
+
+    def committed(self, took_s: float) -> None:
+        """A commit took so long; nothing was consumed meanwhile."""
+        self._commit_s = took_s
+
+    def window_s(self, cycle_s: float) -> float:
+        """For how long to collect what goes into a transaction, so that one ends every ``cycle_s``.
+
+        The last commit took a part of that, in which events waited as well. But it never takes more of the
+        time than collecting does: brokers that are slow already are not asked more often for that.
+        """
+        return max(cycle_s - self._commit_s, min(cycle_s, self._commit_s))
 
     def begin(self, now: float, patience_s: float) -> None:
         """A transaction begins with what arrives from now on, and ends ``patience_s`` later if the partition

@@ -14,12 +14,11 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from supervisor.contract import logs
 from supervisor.contract.board import Board, Role, Stage, WorkerSlot
@@ -29,6 +28,7 @@ from supervisor.contract.messages import (
     Command,
     Failed,
     Owned,
+    Prepare,
     Reopen,
     Report,
     Serve,
@@ -41,6 +41,9 @@ from supervisor.contract.settings import Settings
 from supervisor.host import priority, stacks
 from workers import fingerprint, lean, threads
 from workers.errors import WorkerError
+
+if TYPE_CHECKING:
+    from workers.warmth import Warmth
 
 __all__ = ["WorkerRole", "run"]
 
@@ -158,8 +161,8 @@ def _live(
         _tell(connection, Standby(fingerprint.of_code()))
         # From here on everything is done while nobody waits, or would have to be done later.
         _settle()
-        warmth = roles.Warmth(settings)
-        serve = _await_role(connection, slot, stopping, lambda: warmth.ready)
+        warmth = roles.warm_up(settings, pipeline)
+        serve = _await_role(connection, slot, stopping, warmth)
         if serve is None:
             return WorkerExit.OK
         slot.served_ns = time.monotonic_ns()
@@ -181,14 +184,16 @@ def _live(
 
 
 def _await_role(
-    connection: Connection, slot: WorkerSlot, stopping: _Stopping, warm: Callable[[], bool]
+    connection: Connection, slot: WorkerSlot, stopping: _Stopping, warmth: Warmth
 ) -> Serve | None:
     """Wait for a role; ``None`` if there will be none."""
     while not stopping.asked:
         slot.enter(Stage.STANDBY)
-        slot.warm = warm()
+        slot.warm = warmth.ready
         command = _next_command(connection, 0.5 if slot.warm else 0.1)
-        if command is not None and not isinstance(command, Reopen):
+        if isinstance(command, Prepare):
+            warmth.prepare(command.partitions)
+        elif command is not None and not isinstance(command, Reopen):
             return command if isinstance(command, Serve) else None
     return None
 

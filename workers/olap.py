@@ -32,7 +32,7 @@ from workers.transaction import Transaction
 from workers.warmth import WarmClients, close_beside
 from workers.windows import WindowedCounts
 
-__all__ = ["OlapWorker", "PartitionWork"]
+__all__ = ["OlapWorker", "PartitionWork", "transaction"]
 
 _log = logging.getLogger("olap")
 _DEAF_S = 0.2
@@ -57,6 +57,22 @@ class _Tally:
     quarantined: int = 0
 
 
+def transaction(settings: Settings, pipeline: Pipeline, partition: int) -> Transaction:
+    """The one of a partition, neither connected nor open."""
+    counting = [settings.topics.aggregates.name] if _dimensions(settings, pipeline) else []
+    return Transaction(
+        client.olap_producer(settings, partition),
+        partition,
+        client.olap_group(settings),
+        [settings.topics.output.name, settings.topics.changelog.name, *counting],
+    )
+
+
+def _dimensions(settings: Settings, pipeline: Pipeline) -> tuple[str, ...]:
+    """What is counted by; nothing is counted where there are none."""
+    return pipeline.dimensions if settings.olap.aggregates else ()
+
+
 class PartitionWork:
     """One partition: its consumer, its transaction and its state."""
 
@@ -70,11 +86,12 @@ class PartitionWork:
         suspect: Suspect | None = None,
         warm: WarmClients | None = None,
         rate: Callable[[], int] = lambda: 0,
+        connected: Transaction | None = None,
     ) -> None:
         self.partition = partition
         self._settings = settings
         self._topics = settings.topics
-        self._dimensions = pipeline.dimensions if settings.olap.aggregates else ()
+        self._dimensions = _dimensions(settings, pipeline)
         self._processor = Processor(pipeline)
         self._counts = WindowedCounts(settings.olap.window_retention_s)
         self._place = TopicPartition(settings.topics.input.name, partition)
@@ -86,16 +103,9 @@ class PartitionWork:
             settings.dlq, run=record.bad_run, seen=record.window_events, bad=record.window_bad
         )
         # Whatever is not connected yet connects in the background while the transactional id is taken over.
-        self.consumer, self._changelog = warm or (
-            Consumer(client.olap_consumer(settings)),
-            Consumer(client.changelog_consumer(settings)),
-        )
-        self._transaction = Transaction(
-            client.olap_producer(settings, partition),
-            partition,
-            client.olap_group(settings),
-            self._written_topics(),
-        )
+        self.consumer = warm.consumer if warm else Consumer(client.olap_consumer(settings))
+        self._changelog = warm.changelog if warm else Consumer(client.changelog_consumer(settings))
+        self._transaction = connected or transaction(settings, pipeline, partition)
         self._tally = _Tally()
         self._next_offset = _UNKNOWN
         self._eager_until = 0.0
@@ -168,7 +178,8 @@ class PartitionWork:
             # consume() waits until it has a full batch or its time is over, so an event may already have
             # waited for wait_s when it is returned: the interval counts from here, not from its arrival.
             interval = self._cadence.interval_s
-            patience = wait_s if 0 < wait_s <= interval <= _DEAF_S else interval
+            patience = self._cadence.window_s(wait_s if 0 < wait_s <= interval <= _DEAF_S else interval)
+            wait_s = min(wait_s, patience)
             self._cadence.begin(time.monotonic(), 0.0 if eager else patience)
         most = careful.batch_size(self._suspect, self._next_offset, self._settings.olap.batch_events)
         if allowed is not None:
@@ -369,11 +380,13 @@ class PartitionWork:
         """Add state and offset to the transaction and commit it."""
         if not self._transaction.begun:
             return
+        began = time.monotonic()
         self._write_state()
         self._slot.enter(Stage.SENDING_OFFSETS)
         self._transaction.send_offsets(self._topics.input.name, self._next_offset)
         self._slot.enter(Stage.COMMITTING)
         self._transaction.commit()
+        self._cadence.committed(time.monotonic() - began)
         self._publish_commit()
 
     def _publish_commit(self) -> None:
@@ -394,11 +407,6 @@ class PartitionWork:
         record.committed_ns = self._slot.heartbeat_ns = time.monotonic_ns()
         self._counts.late = 0
         self._tally = _Tally()
-
-    def _written_topics(self) -> list[str]:
-        """Those that every transaction writes to."""
-        counting = [self._topics.aggregates.name] if self._dimensions else []
-        return [self._topics.output.name, self._topics.changelog.name, *counting]
 
     def _write_state(self) -> None:
         try:
@@ -458,6 +466,7 @@ class OlapWorker:
                 suspected.get(partition),
                 warm if place == 0 else None,
                 rate,
+                warm.transactions.get(partition) if warm else None,
             )
             for place, partition in enumerate(partitions)
         ]

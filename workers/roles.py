@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from supervisor.contract.board import Board, WorkerSlot
 from supervisor.contract.messages import Report, Serve
@@ -10,16 +11,21 @@ from supervisor.contract.settings import Settings
 from workers import pipeline as pipelines
 from workers import sinks
 from workers.main import WorkerRole
-from workers.olap import OlapWorker
+from workers.olap import OlapWorker, transaction
 from workers.pipeline import Pipeline
 from workers.realtime import RealtimeWorker
 from workers.warmth import WarmClients, Warmth, close_beside
 
-__all__ = ["Warmth", "build", "load_pipeline"]
+__all__ = ["build", "load_pipeline", "warm_up"]
 
 
 def load_pipeline(settings: Settings) -> Pipeline:
     return pipelines.load(settings.app.pipeline)
+
+
+def warm_up(settings: Settings, pipeline: Pipeline) -> Warmth:
+    """Begin to connect clients for a role that is not known yet."""
+    return Warmth(settings, partial(transaction, settings, pipeline))
 
 
 def build(
@@ -44,7 +50,7 @@ def build(
             warm=warm,
         )
     if warm is not None:
-        close_beside(*warm)
+        close_beside(warm.consumer, warm.changelog)
     if serve.role == "realtime":
         return RealtimeWorker(
             settings,

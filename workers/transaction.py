@@ -55,19 +55,32 @@ class Transaction:
         self._partition = partition
         self._group = group
         self._topics = topics
+        self._connected = False
         self._begun = False
 
     @property
     def begun(self) -> bool:
         return self._begun
 
+    def connect(self) -> None:
+        """Connect to the brokers that :meth:`open` will need, which does so itself if nobody has before.
+
+        It changes nothing there: as long as it is not open, whoever has the transactional id goes on.
+        """
+        try:
+            # Without a connection the first look for the coordinator finds nobody to ask, and the next one
+            # comes half a second later.
+            self._producer.connect(self._topics, _OPEN_TIMEOUT_S)
+        except KafkaException as error:
+            raise self._verdict(error, "cannot connect") from error
+        self._reach_leaders()
+        self._connected = True
+
     def open(self) -> None:
         """Own the transactional id: fence its former owner and end the transaction that one left open."""
+        if not self._connected:
+            self.connect()
         try:
-            # Only to be connected: without a connection the first look for the coordinator finds nobody to
-            # ask, and the next one comes half a second later.
-            self._producer.connect(self._topics, _OPEN_TIMEOUT_S)
-            self._reach_leaders()
             self._take_over()
         except KafkaException as error:
             raise self._verdict(error, "cannot take over the transactional id") from error

@@ -3,7 +3,8 @@
 A new consumer has to find its brokers, the group's coordinator and the leaders of the partitions, and
 connects to each: half a second and more, and Kafka's whole part of a restart waits for it. So a process
 without a role does this at leisure. A consumer can do it, since all partitions share one group; a producer
-cannot, since its transactional id is that of a partition.
+cannot, since its transactional id is that of a partition. Where it is known which partitions come next, as
+in a rolling reload, theirs are connected, too, while the former owner finishes.
 
 It is done by a thread, which holds no lock and shares nothing but what it hands over in one assignment: a
 role is taken at once, whatever the thread is doing. What goes wrong in it is of no interest. The topics may
@@ -15,12 +16,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from supervisor.contract.settings import Settings
 from workers import client
+from workers.errors import WorkerError
+from workers.transaction import Transaction
 
 __all__ = ["WarmClients", "Warmth", "close_beside"]
 
@@ -40,13 +44,18 @@ class WarmClients(NamedTuple):
     """For the input."""
     changelog: Consumer
     """For the changelog."""
+    transactions: Mapping[int, Transaction]
+    """By partition; none is open."""
 
 
 class Warmth:
     """Connects clients while the process waits for its role."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, transaction: Callable[[int], Transaction]) -> None:
+        """``transaction`` makes that of a partition."""
         self._settings = settings
+        self._transaction = transaction
+        self._transactions: dict[int, Transaction] = {}
         self._ended = threading.Event()
         self._clients: WarmClients | None = None
         threading.Thread(target=self._run, name="warmth", daemon=True).start()
@@ -63,7 +72,25 @@ class Warmth:
         """
         self._ended.set()
         clients, self._clients = self._clients, None
-        return clients
+        return clients and clients._replace(transactions=dict(self._transactions))
+
+    def prepare(self, partitions: Iterable[int]) -> None:
+        """Begin to connect the transactions of these: they are likely to be the role's."""
+        threading.Thread(target=self._prepare, args=(partitions,), name="warmth", daemon=True).start()
+
+    def _prepare(self, partitions: Iterable[int]) -> None:
+        for partition in partitions:
+            if self._ended.is_set():
+                return
+            transaction = self._transaction(partition)
+            try:
+                transaction.connect()
+            except WorkerError as error:
+                _log.debug("nothing is connected ahead: %s", error)
+                return
+            # One that is late has nobody to use it, and is not to live as long as the process.
+            if not self._ended.is_set():
+                self._transactions[partition] = transaction
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE_S
@@ -85,6 +112,7 @@ class Warmth:
         return WarmClients(
             Consumer(client.olap_consumer(self._settings)),
             Consumer(client.changelog_consumer(self._settings)),
+            {},
         )
 
     def _connect(self, clients: WarmClients) -> bool:

@@ -62,6 +62,7 @@ class Cluster:
         keep: bool | None = None,
         port: int | None = None,
         heap_mb: int = DEFAULT_HEAP_MB,
+        optimize: bool = False,
         timeout: float = READY_S,
         notify: Callable[[str], None] = _silent,
     ) -> Cluster:
@@ -69,9 +70,12 @@ class Cluster:
 
         ``directory`` None is a temporary one. ``keep`` None keeps the data of a named directory and removes
         that of a temporary one. Clients connect to ``port`` and the ports after it, by default to free ones.
+        ``optimize`` has brokers compile themselves as well as they can, which pays after some minutes.
         Raises Fault (nothing is left running then), AlreadyRunning when a cluster runs in the directory.
         """
-        cluster = cls.create(brokers, directory, keep=keep, ports_from=port, heap_mb=heap_mb, notify=notify)
+        cluster = cls.create(
+            brokers, directory, keep=keep, ports_from=port, heap_mb=heap_mb, optimize=optimize, notify=notify
+        )
         try:
             cluster.launch()
             cluster.wait_ready(timeout)
@@ -90,6 +94,7 @@ class Cluster:
         ports_from: int | None = None,
         preferred_port: int | None = None,
         heap_mb: int = DEFAULT_HEAP_MB,
+        optimize: bool = False,
         notify: Callable[[str], None] = _silent,
     ) -> Cluster:
         """Prepare directory, ports and data of a cluster, and start nothing.
@@ -113,7 +118,8 @@ class Cluster:
                 nodes=_nodes(count, known, ports_from, preferred_port),
                 keep=(not temporary) if keep is None else keep,
             )
-            return cls(layout, lock, identity, _brokers(layout, identity, prepare(notify), heap_mb))
+            runtime = prepare(notify)
+            return cls(layout, lock, identity, _brokers(layout, identity, runtime, heap_mb, optimize))
         except BaseException:
             if fresh:
                 layout.remove()
@@ -301,7 +307,9 @@ def _nodes(
     return tuple(Node(number, port, controller) for number, (port, controller) in enumerate(pairs, 1))
 
 
-def _brokers(layout: Layout, identity: Identity, runtime: Runtime, heap_mb: int) -> dict[int, Broker]:
+def _brokers(
+    layout: Layout, identity: Identity, runtime: Runtime, heap_mb: int, optimize: bool
+) -> dict[int, Broker]:
     """Write each node's configuration and data directory; the brokers, not started."""
     brokers = {}
     for node in identity.nodes:
@@ -316,7 +324,7 @@ def _brokers(layout: Layout, identity: Identity, runtime: Runtime, heap_mb: int)
                 f"{properties} cannot be written: {error.strerror}", "name another directory with --dir"
             ) from error
         prepare_data(data, node.number, identity.cluster_id, runtime.bootstrap)
-        command = runtime.broker_command(properties.name, heap_mb)
+        command = runtime.broker_command(properties.name, heap_mb, optimize=optimize)
         brokers[node.number] = Broker(node, command, layout.root, layout.log(node.number))
     # Last: from here on the data in the directory is that of this cluster.
     layout.write_identity(identity)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from supervisor.contract.faults import Fault
 
-__all__ = ["JVM_OPTIONS", "LOG_OPTIONS", "command", "environment", "find_java", "heap_options"]
+__all__ = ["JVM_OPTIONS", "LOG_OPTIONS", "OPTIMIZE", "command", "environment", "find_java", "heap_options"]
 
 JVM_OPTIONS = (
     # A trial is over in minutes. Until then the optimizing compiler takes the CPUs it will save later, and
@@ -33,6 +33,10 @@ JVM_OPTIONS = (
     "-Duser.language=en",
 )
 """The ahead-of-time cache depends on all of these."""
+
+OPTIMIZE = "-XX:TieredStopAtLevel=4"
+"""The optimizing compiler, for brokers that run on. Behind three minutes of it three of them took 0.95 CPUs
+where without it they took 1.4, under 500 events/s and four exactly-once workers."""
 
 _SLF4J = "org.slf4j.simpleLogger"
 LOG_OPTIONS = (

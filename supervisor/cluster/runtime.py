@@ -34,9 +34,11 @@ class Runtime:
     aot: Path | None
     """None where the training run failed: brokers start all the same, only later."""
 
-    def broker_command(self, properties: str, heap_mb: int) -> list[str]:
-        """The command that runs a broker, given its properties file."""
+    def broker_command(self, properties: str, heap_mb: int, *, optimize: bool) -> list[str]:
+        """The command that runs a broker, given its properties file; ``optimize`` as for the cluster."""
         options = [*jvm.JVM_OPTIONS, *jvm.LOG_OPTIONS, *jvm.heap_options(heap_mb)]
+        if optimize:
+            options.append(jvm.OPTIMIZE)  # of two that differ Java takes the last
         if self.aot:
             options.append(f"-XX:AOTCache={self.aot}")
         return jvm.command(self.java, self.jars, options, "kafka.Kafka", properties)

@@ -15,6 +15,7 @@ __all__ = [
     "Failed",
     "Found",
     "Owned",
+    "Prepare",
     "Reopen",
     "Report",
     "Serve",
@@ -44,6 +45,12 @@ class Suspect(Struct, frozen=True):
     """How the last worker died, in words: ``SIGSEGV``, ``hang``, ``out of memory``."""
     stack: str
     """The end of that worker's stack dump, or nothing."""
+
+
+class Prepare(Struct, frozen=True, tag=True):
+    """To a worker in standby: whoever has these partitions is finishing, and they will likely be its next."""
+
+    partitions: tuple[int, ...]
 
 
 class Serve(Struct, frozen=True, tag=True):
@@ -102,7 +109,7 @@ class Failed(Struct, frozen=True, tag=True):
     offset: int | None = None
 
 
-Command = Serve | Stop | Reopen
+Command = Prepare | Serve | Stop | Reopen
 Report = Standby | Owned | Found | Failed
 
 _encoder = Encoder()

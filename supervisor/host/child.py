@@ -14,7 +14,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from supervisor.contract.messages import Command, Reopen, Report, Serve, Stop, decode_report, encode
+from supervisor.contract.messages import Command, Prepare, Reopen, Report, Serve, Stop, decode_report, encode
 from supervisor.contract.settings import Settings
 from supervisor.host.groups import Leader
 from supervisor.host.guardian import Guardian
@@ -60,6 +60,10 @@ class Child:
     def reports(self) -> int:
         """A descriptor that is readable when there are reports, or when the pipe has ended."""
         return self._pipe.fileno()
+
+    def prepare(self, partitions: tuple[int, ...]) -> None:
+        """Tell it which partitions an OLAP worker leaves soon; it need not be the one that gets them."""
+        self._tell(Prepare(partitions))
 
     def serve(self, role: Serve) -> bool:
         """Give the process its role; whether it could be told."""

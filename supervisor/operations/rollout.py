@@ -1,9 +1,10 @@
 """Replaces the processes of some seats, one at a time, each by one that is ready before.
 
 For each seat in turn: wait until a process of the wanted generation is in standby, and has its clients
-connected where others had; have the old one finish and close; give the seat to the new one; wait until it
-owns its partitions and its first fetch is out; go on. So at most one worker's partitions are without an
-owner, for as long as the new one takes to open them.
+connected where others had; have the old one finish and close, while the new one connects what only the owner
+of these partitions needs; give the seat to the new one; wait until it owns its partitions and its first fetch
+is out; go on. So at most one worker's partitions are without an owner, for as long as the new one takes to
+open them.
 """
 
 from __future__ import annotations
@@ -127,6 +128,8 @@ class Rollout(Operation):
         self._old_pid = seat.child.pid if seat.child is not None else 0
         seat.generation = self._generation
         if seat.child is not None:
+            if seat.role == "olap":
+                child.prepare(seat.partitions)
             self._floor.retire(seat, self._intent)
         elif seat.state is not State.VACANT:
             seat.release()

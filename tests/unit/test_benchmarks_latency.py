@@ -37,6 +37,7 @@ def result(shown_ms: float = 1.5, committed_ms: float = 60.0) -> dict[str, Any]:
         "machine": MACHINE,
         "brokers": "3 brokers",
         "rate": 500,
+        "season_s": 180.0,
         "seconds": 10.0,
         "commit_interval_ms": 100,
         "rounds": rounds,

@@ -60,6 +60,24 @@ def test_an_interval_that_is_longer_anyway_holds_in_a_backlog_too(backlog_ms: in
     assert cadence.is_due(11.01, 1)
 
 
+@pytest.mark.parametrize(
+    ("commit_s", "window_s"), [(0.0, 0.1), (0.03, 0.07), (0.05, 0.05), (0.08, 0.08), (0.3, 0.1)]
+)
+def test_a_commit_is_part_of_the_interval_but_never_takes_more_of_it_than_collecting(
+    commit_s: float, window_s: float
+) -> None:
+    cadence = begun()
+    cadence.committed(commit_s)
+    assert cadence.window_s(0.1) == pytest.approx(window_s)
+
+
+@given(st.floats(0.001, 60), st.floats(0, 120))
+def test_a_window_is_at_most_the_cycle_and_at_least_half_of_it(cycle_s: float, commit_s: float) -> None:
+    cadence = begun()
+    cadence.committed(commit_s)
+    assert cycle_s / 2 <= cadence.window_s(cycle_s) <= cycle_s
+
+
 @given(
     st.floats(0, 2),
     st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=5),

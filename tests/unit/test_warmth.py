@@ -11,7 +11,11 @@ from confluent_kafka import TopicPartition
 from simulated_brokers import SimulatedBrokers
 
 from supervisor.contract.settings import Kafka, Settings
-from workers import warmth
+from workers import logins, roles, warmth
+from workers.errors import BrokersAway
+from workers.olap import transaction
+from workers.pipeline import load
+from workers.transaction import Transaction
 from workers.warmth import WarmClients, Warmth
 
 PATIENCE_S = 30.0
@@ -25,6 +29,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(bootstrap: str) -> Settings:
     return Settings(kafka=Kafka(bootstrap_servers=bootstrap, client={"log_level": 0}))
+
+
+def warm_up(bootstrap: str) -> Warmth:
+    return roles.warm_up(settings(bootstrap), load(logins.__name__))
 
 
 def create_topics(brokers: SimulatedBrokers) -> None:
@@ -45,13 +53,13 @@ def threads_of_warmth() -> int:
 
 def close(clients: WarmClients | None) -> None:
     assert clients is not None
-    for client in clients:
-        client.close()
+    clients.consumer.close()
+    clients.changelog.close()
 
 
 def test_what_is_taken_is_connected_and_assigned_to_nothing(brokers: SimulatedBrokers) -> None:
     create_topics(brokers)
-    clients = Warmth(settings(brokers.bootstrap))
+    clients = warm_up(brokers.bootstrap)
     until(lambda: clients.ready)
     taken = clients.take()
     assert taken is not None
@@ -64,7 +72,7 @@ def test_what_is_taken_is_connected_and_assigned_to_nothing(brokers: SimulatedBr
 def test_only_one_can_take_it_and_nothing_more_is_connected_after_that(brokers: SimulatedBrokers) -> None:
     create_topics(brokers)
     before = threads_of_warmth()
-    clients = Warmth(settings(brokers.bootstrap))
+    clients = warm_up(brokers.bootstrap)
     until(lambda: clients.ready)
     close(clients.take())
     assert clients.take() is None
@@ -73,7 +81,7 @@ def test_only_one_can_take_it_and_nothing_more_is_connected_after_that(brokers: 
 
 
 def test_what_cannot_be_connected_is_not_there_and_its_role_is_not_held_up() -> None:
-    clients = Warmth(settings("127.0.0.1:1"))
+    clients = warm_up("127.0.0.1:1")
     assert clients.take() is None
 
 
@@ -90,7 +98,7 @@ def test_topics_that_come_later_are_found(brokers: SimulatedBrokers, monkeypatch
 
     monkeypatch.setattr(Warmth, "_connect", trying)
     monkeypatch.setattr(warmth, "_leaders", lambda consumer, topic: {})
-    clients = Warmth(settings(brokers.bootstrap))
+    clients = warm_up(brokers.bootstrap)
     assert tried.wait(PATIENCE_S)
     assert not clients.ready
     monkeypatch.undo()
@@ -103,8 +111,72 @@ def test_what_was_connected_and_does_not_answer_any_more_is_not_given_away(
     brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_topics(brokers)
-    clients = Warmth(settings(brokers.bootstrap))
+    clients = warm_up(brokers.bootstrap)
     until(lambda: clients.ready)
     monkeypatch.setattr(Warmth, "_connect", lambda self, some: False)
     until(lambda: not clients.ready)
     assert clients.take() is None
+
+
+def test_transactions_of_partitions_that_are_expected_are_connected_and_disturb_nobody_until_they_are_opened(
+    brokers: SimulatedBrokers,
+) -> None:
+    create_topics(brokers)
+    clients = warm_up(brokers.bootstrap)
+    owner = transaction(settings(brokers.bootstrap), load(logins.__name__), 1)
+    owner.open()
+    clients.prepare((1, 0))
+    until(lambda: clients.ready and len(clients._transactions) == 2)
+    owner.begin()
+    owner.produce(Settings().topics.output.name, b"value", None)
+    owner.commit()
+    taken = clients.take()
+    assert taken is not None
+    mine = taken.transactions[1]
+    mine.open()
+    mine.begin()
+    mine.produce(Settings().topics.output.name, b"value", None)
+    mine.commit()
+    close(taken)
+
+
+def test_a_transaction_that_is_connected_too_late_is_dropped(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_topics(brokers)
+    clients = warm_up(brokers.bootstrap)
+    until(lambda: clients.ready)
+    connecting, taken = threading.Event(), threading.Event()
+
+    def slow(_: Transaction) -> None:
+        connecting.set()
+        assert taken.wait(PATIENCE_S)
+
+    monkeypatch.setattr(Transaction, "connect", slow)
+    clients.prepare((0,))
+    assert connecting.wait(PATIENCE_S)
+    mine = clients.take()
+    taken.set()
+    until(lambda: threads_of_warmth() == 0)
+    assert mine is not None
+    assert not mine.transactions
+    assert not clients._transactions
+    close(mine)
+
+
+def test_a_transaction_that_cannot_be_connected_is_left_to_the_role(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_topics(brokers)
+    clients = warm_up(brokers.bootstrap)
+    until(lambda: clients.ready)
+
+    def refused(_: Transaction) -> None:
+        raise BrokersAway("no")
+
+    monkeypatch.setattr(Transaction, "connect", refused)
+    clients.prepare((0,))
+    taken = clients.take()
+    assert taken is not None
+    assert not taken.transactions
+    close(taken)
