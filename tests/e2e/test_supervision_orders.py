@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -105,6 +106,15 @@ def test_a_restart_replaces_one_worker_or_all_one_after_the_other(playing: Playi
     assert not set(olap_pids(troupe, board)) & set(after)
     assert "olap-3: replaced" in out + err
     assert {death["exit_code"] for death in troupe.deaths() if death["worker"] != "spare"} == {0}
+
+
+def test_who_is_to_replace_a_worker_is_told_its_partitions_while_that_one_finishes(playing: Playing) -> None:
+    troupe = playing({"olap-2": {"drain": "pause 0.3"}})
+    board = troupe.serving()
+    assert troupe.run("restart", "olap-2").returncode == Exit.OK
+    pid = olap_pids(troupe, board)[2]
+    assert json.loads((troupe.run_dir / f"{pid}.prepared").read_text()) == [2]
+    assert [path.name for path in troupe.run_dir.glob("*.prepared")] == [f"{pid}.prepared"]
 
 
 def test_a_worker_that_there_is_not_is_named_with_those_there_are(playing: Playing) -> None:

@@ -23,17 +23,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from supervisor.contract.board import Board, Stage, WorkerSlot
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.messages import Found, Report, Serve
+from supervisor.contract.rundir import run_dir
 from supervisor.contract.settings import Settings
 from workers import roles
 from workers.errors import WorkerError
 from workers.logins import DIMENSIONS, Event, enrich
+from workers.warmth import Warmth
 
 __all__ = ["DIMENSIONS", "Event", "enrich"]
 
@@ -214,4 +216,13 @@ def _build(
     )
 
 
+class _Rehearsal(Warmth):
+    """Notes the partitions that a process in standby is to prepare for."""
+
+    def prepare(self, partitions: Iterable[int]) -> None:
+        path = run_dir(self._settings, os.environ) / f"{os.getpid()}.prepared"
+        path.write_text(json.dumps(list(partitions)))
+
+
 roles.build = _build  # type: ignore[assignment]
+roles.Warmth = _Rehearsal  # type: ignore[misc]
