@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from supervisor.generate.events import events
 from workers.logins import Event, enrich
@@ -125,11 +125,19 @@ def create_topic(servers: str, topic: str, partitions: int, **config: str) -> No
 
 
 def wait_for_leaders(admin: AdminClient, topic: str, partitions: int) -> None:
-    """Return when ``admin`` knows a leader of each partition. Raises :class:`NoLeaders`."""
+    """Return when ``admin`` knows a leader of each partition, and each says that it is. A broker may name a
+    leader that has not heard of it yet. Raises :class:`NoLeaders`."""
     deadline = time.monotonic() + _READY_S
     while time.monotonic() < deadline:
         found = admin.list_topics(topic, timeout=_READY_S).topics[topic].partitions
-        if len(found) == partitions and all(one.leader >= 0 for one in found.values()):
+        known = len(found) == partitions and all(one.leader >= 0 for one in found.values())
+        if known and _lead(admin, topic, partitions):
             return
         time.sleep(0.05)
     raise NoLeaders(f"{topic} has no leaders after {_READY_S} s")
+
+
+def _lead(admin: AdminClient, topic: str, partitions: int) -> bool:
+    asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(partitions)}
+    answers = admin.list_offsets(asked, request_timeout=_READY_S).values()
+    return all(answer.exception() is None for answer in answers)

@@ -37,7 +37,7 @@ _WARM_UPS = 2
 @click.command()
 @click.option("--starts", default=9, show_default=True)
 @click.option("--helps", default=25, show_default=True, help="Calls of --help.")
-@click.option("--events", default=4 * scaling.EVENLY, show_default=True, help="Of a run at full speed.")
+@click.option("--events", default=16 * scaling.EVENLY, show_default=True, help="Of a run at full speed.")
 @click.option("--rounds", default=2, show_default=True, help="Runs at full speed of each size.")
 @click.option("--only", multiple=True, type=click.Choice(_STEPS), help="Only these; more than once.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
