@@ -6,10 +6,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bytecodes import bytecodes
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from simulated_brokers import END_TXN, SimulatedBrokers
 
@@ -17,6 +19,7 @@ from supervisor.contract.board import Board, OlapPartition, Stage, WorkerSlot
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.messages import Suspect
 from supervisor.contract.settings import Dlq, Kafka, Olap, Settings
+from supervisor.generate.events import events
 from workers import client, contest, pipeline, state
 from workers.decode import Processor
 from workers.errors import Contested, DlqLimitReached, Fenced, WorkerError
@@ -26,6 +29,8 @@ from workers.windows import WindowedCounts
 LOGINS = pipeline.load("workers.logins")
 INPUT, CHANGELOG, DLQ = "user-login", "login-changelog", "user-login-dlq"
 PARTITIONS = 2
+BYTECODES = {False: 155, True: 160}
+"""For each event, by whether it is counted; with CPython 3.11 they are 126 and 131."""
 # Nothing is committed unless a test does.
 NEVER_DUE = Olap(commit_interval_ms=60_000)
 ACCEPTS_LOST_STATE = Olap(commit_interval_ms=60_000, on_lost_state="restart")
@@ -641,3 +646,55 @@ def test_several_partitions_are_opened_at_once_and_the_one_that_fails_is_named(r
     assert running.board.worker(0).partition == 2
     for work in worker._work:
         work.close()
+
+
+# -- what an event costs --------------------------------------------------------------------------------
+
+
+def logins(count: int) -> list[bytes]:
+    return [value or b"" for _, value in islice(events(5), count)]
+
+
+def each(running: Running, worker: OlapWorker) -> float:
+    """Bytecodes for each further event of a batch: a large batch's against a small one's, so that what a turn
+    costs by itself does not count."""
+    record = running.board.olap(0)
+    found = []
+    for count in (500, 2_500):
+        goal = record.position + count
+        running.produce(*logins(count))
+        found.append(bytecodes(lambda goal=goal: step_until(worker, lambda: record.position == goal)))
+    return (found[1] - found[0]) / 2_000
+
+
+@pytest.mark.parametrize(("aggregates", "most"), BYTECODES.items(), ids=["without aggregates", "with them"])
+def test_an_events_way_through_a_worker_takes_few_bytecodes(
+    running: Running, aggregates: bool, most: int
+) -> None:
+    worker = running.worker(Olap(commit_interval_ms=60_000, aggregates=aggregates))
+    worker.open()
+    past_first_moments(worker)
+    each(running, worker)  # what is imported or remembered once, is so by now
+    assert each(running, worker) <= most
+    worker.drain()
+
+
+def test_a_worker_that_looks_at_every_message_by_itself_would_be_noticed(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = PartitionWork._process
+
+    def looking(self: PartitionWork, messages: list[Message]) -> None:
+        for message in messages:
+            told = (message.topic(), message.partition(), message.offset(), message.timestamp())
+            assert None not in told
+            assert message.error() is None
+        process(self, messages)
+
+    monkeypatch.setattr(PartitionWork, "_process", looking)
+    worker = running.worker(Olap(commit_interval_ms=60_000, aggregates=False))
+    worker.open()
+    past_first_moments(worker)
+    each(running, worker)
+    assert each(running, worker) > BYTECODES[False]
+    worker.drain()
