@@ -32,8 +32,9 @@ class Cadence:
     def window_s(self, cycle_s: float) -> float:
         """For how long to collect what goes into a transaction, so that one ends every ``cycle_s``.
 
-        The last commit took a part of that, in which events waited as well. But it never takes more of the
-        time than collecting does: brokers that are slow already are not asked more often for that.
+        The last commit took a part of that, in which events waited as well. But never more than half of it:
+        brokers that are slow already are not asked more often for that. Of several partitions that a worker
+        serves in turn each has its own share of the cycle, and counts its own commits.
         """
         return max(cycle_s - self._commit_s, min(cycle_s, self._commit_s))
 

@@ -170,7 +170,14 @@ def _live(
         warm = warmth.take()
         slot.warm = warm is not None
         role = roles.build(
-            serve, settings, pipeline, Board.open(Path(board_path)), slot, partial(_tell, connection), warm
+            serve,
+            settings,
+            pipeline,
+            Board.open(Path(board_path)),
+            slot,
+            partial(_tell, connection),
+            warm,
+            warmth.take_transactions(),
         )
         _fill(role, serve, connection, slot, stopping)
     except _Orphaned:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -445,7 +445,9 @@ class OlapWorker:
         contested: bool = False,
         suspects: Iterable[Suspect] = (),
         warm: WarmClients | None = None,
+        transactions: Mapping[int, Transaction] | None = None,
     ) -> None:
+        """``warm`` and ``transactions`` are clients that are connected; what is not among them connects."""
         self._contested = contested
         suspected = {suspect.partition: suspect for suspect in suspects}
         self._slot = slot
@@ -466,7 +468,7 @@ class OlapWorker:
                 suspected.get(partition),
                 warm if place == 0 else None,
                 rate,
-                warm.transactions.get(partition) if warm else None,
+                transactions.get(partition) if transactions else None,
             )
             for place, partition in enumerate(partitions)
         ]

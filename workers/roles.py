@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from supervisor.contract.board import Board, WorkerSlot
@@ -14,6 +14,7 @@ from workers.main import WorkerRole
 from workers.olap import OlapWorker, transaction
 from workers.pipeline import Pipeline
 from workers.realtime import RealtimeWorker
+from workers.transaction import Transaction
 from workers.warmth import WarmClients, Warmth, close_beside
 
 __all__ = ["build", "load_pipeline", "warm_up"]
@@ -36,6 +37,7 @@ def build(
     slot: WorkerSlot,
     tell: Callable[[Report], None],
     warm: WarmClients | None = None,
+    transactions: Mapping[int, Transaction] | None = None,
 ) -> WorkerRole:
     """The object that fills the role of ``serve``; nothing has been opened yet."""
     if serve.role == "olap":
@@ -48,6 +50,7 @@ def build(
             contested=serve.contested,
             suspects=serve.suspects,
             warm=warm,
+            transactions=transactions,
         )
     if warm is not None:
         close_beside(warm.consumer, warm.changelog)

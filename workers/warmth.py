@@ -6,7 +6,7 @@ without a role does this at leisure. A consumer can do it, since all partitions 
 cannot, since its transactional id is that of a partition. Where it is known which partitions come next, as
 in a rolling reload, theirs are connected, too, while the former owner finishes.
 
-It is done by a thread, which holds no lock and shares nothing but what it hands over in one assignment: a
+It is done by threads, which hold no lock and share nothing but what each hands over in one assignment: a
 role is taken at once, whatever the thread is doing. What goes wrong in it is of no interest. The topics may
 not be there yet, the brokers may be away: then nothing is warm, and the role opens its clients as it would
 have without.
@@ -14,9 +14,10 @@ have without.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -44,8 +45,6 @@ class WarmClients(NamedTuple):
     """For the input."""
     changelog: Consumer
     """For the changelog."""
-    transactions: Mapping[int, Transaction]
-    """By partition; none is open."""
 
 
 class Warmth:
@@ -72,25 +71,32 @@ class Warmth:
         """
         self._ended.set()
         clients, self._clients = self._clients, None
-        return clients and clients._replace(transactions=dict(self._transactions))
+        return clients
+
+    def take_transactions(self) -> dict[int, Transaction]:
+        """Those that are connected by now, by partition; none is open. To be called behind :meth:`take`."""
+        transactions, self._transactions = self._transactions, {}
+        return transactions
 
     def prepare(self, partitions: Iterable[int]) -> None:
         """Begin to connect the transactions of these: they are likely to be the role's."""
-        threading.Thread(target=self._prepare, args=(partitions,), name="warmth", daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no thread can be had; then the role connects them
+            threading.Thread(target=self._prepare, args=(partitions,), name="warmth", daemon=True).start()
 
     def _prepare(self, partitions: Iterable[int]) -> None:
         for partition in partitions:
-            if self._ended.is_set():
-                return
-            transaction = self._transaction(partition)
             try:
+                transaction = self._transaction(partition)
                 transaction.connect()
-            except WorkerError as error:
+            except (KafkaException, WorkerError) as error:
                 _log.debug("nothing is connected ahead: %s", error)
                 return
-            # One that is late has nobody to use it, and is not to live as long as the process.
-            if not self._ended.is_set():
-                self._transactions[partition] = transaction
+            self._transactions[partition] = transaction
+            # The role may have been taken meanwhile. If that was before the line above, nobody takes this one
+            # any more, and it would live as long as the process.
+            if self._ended.is_set():
+                self._transactions.pop(partition, None)
+                return
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE_S
@@ -112,7 +118,6 @@ class Warmth:
         return WarmClients(
             Consumer(client.olap_consumer(self._settings)),
             Consumer(client.changelog_consumer(self._settings)),
-            {},
         )
 
     def _connect(self, clients: WarmClients) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -123,8 +123,14 @@ def apply(loaded: Loaded, yes: bool, timeout_s: float) -> None:
 
     def approve(found: Survey) -> bool:
         _print_plan(found, err=True)
-        with interrupts.at_once():
-            return yes or _confirmed(len(found.plan.actions))
+        if yes:
+            return True
+        try:
+            with interrupts.at_once():
+                return _confirmed(len(found.plan.actions))
+        except click.Abort:
+            interrupts.check()  # click takes whatever interrupts a prompt for Ctrl-C
+            raise
 
     def report(progress: str) -> None:
         click.echo(progress, err=True)
@@ -139,7 +145,7 @@ def apply(loaded: Loaded, yes: bool, timeout_s: float) -> None:
     click.echo(f"{count} topics are as declared; live brokers: {len(observed.brokers)}", err=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _interrupts(said: str) -> Iterator[Interrupts]:
     """Signals are heeded between requests, and end the command with ``said``."""
     from supervisor.host.interrupts import Interrupted, Interrupts
@@ -148,7 +154,8 @@ def _interrupts(said: str) -> Iterator[Interrupts]:
         with Interrupts() as interrupts:
             yield interrupts
     except Interrupted as interrupted:
-        click.echo(said, err=True)
+        with contextlib.suppress(OSError):  # the terminal may have closed
+            click.echo(said, err=True)
         raise click.exceptions.Exit(128 + interrupted.number) from None
 
 

@@ -40,9 +40,9 @@ class Interrupts:
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """Within it a signal raises wherever the program is, as for a download, which nothing else ends."""
-        self.check()
         self._at_once = True
         try:
+            self.check()
             yield
         finally:
             self._at_once = False

@@ -70,7 +70,8 @@ class _Unsettled(Exception):
 class Admin:
     """Looks at topics and changes them. Prints nothing and logs nothing; failures are faults.
 
-    ``heed`` is called while it waits; what it raises ends the request's wait, not the request."""
+    ``heed`` is called before each request and while it waits for the answer; what it raises ends the wait,
+    not the request."""
 
     def __init__(self, kafka: Kafka, heed: Callable[[], None]) -> None:
         self._heed = heed
@@ -142,6 +143,7 @@ class Admin:
         self._client = self._connect(self.servers)
 
     def _observe(self, topics: Sequence[str], deadline: Deadline) -> Observed:
+        self._heed()
         self._errors.clear()
         limits = {"request_timeout": self._allowed_s(deadline)}
         resources = {ConfigResource(ResourceType.TOPIC, name): name for name in topics}
@@ -174,6 +176,7 @@ class Admin:
     def _request(
         self, actions: Sequence[Action], deadline: Deadline, *, validate_only: bool
     ) -> list[tuple[Action, KafkaError | None]]:
+        self._heed()
         limits = {"request_timeout": self._allowed_s(deadline), "validate_only": validate_only}
         try:
             futures = self._send(actions, limits)

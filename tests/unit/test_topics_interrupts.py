@@ -25,7 +25,7 @@ def test_an_interrupt_ends_the_wait_for_brokers_that_do_not_answer(ask: object) 
     assert interrupted.value.number == signal.SIGINT
 
 
-def test_an_interrupt_that_comes_within_a_call_of_the_client_waits_for_its_end() -> None:
+def test_an_interrupt_raises_nothing_where_it_comes_and_ends_the_wait_where_it_is_heeded() -> None:
     calls = 0
 
     def heed() -> None:

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import TopicPartition
-from simulated_brokers import SimulatedBrokers
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from simulated_brokers import INIT_PRODUCER_ID, SimulatedBrokers
 
 from supervisor.contract.settings import Kafka, Settings
 from workers import logins, roles, warmth
-from workers.errors import BrokersAway
-from workers.olap import transaction
+from workers.errors import BrokersAway, WorkerError
 from workers.pipeline import load
 from workers.transaction import Transaction
 from workers.warmth import WarmClients, Warmth
@@ -118,34 +117,32 @@ def test_what_was_connected_and_does_not_answer_any_more_is_not_given_away(
     assert clients.take() is None
 
 
-def test_transactions_of_partitions_that_are_expected_are_connected_and_disturb_nobody_until_they_are_opened(
+def test_transactions_of_partitions_that_are_expected_are_connected_and_not_opened(
     brokers: SimulatedBrokers,
 ) -> None:
+    """To open one fences the owner, who is still at work."""
     create_topics(brokers)
     clients = warm_up(brokers.bootstrap)
-    owner = transaction(settings(brokers.bootstrap), load(logins.__name__), 1)
-    owner.open()
+    brokers.answer(INIT_PRODUCER_ID, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     clients.prepare((1, 0))
-    until(lambda: clients.ready and len(clients._transactions) == 2)
-    owner.begin()
-    owner.produce(Settings().topics.output.name, b"value", None)
-    owner.commit()
-    taken = clients.take()
-    assert taken is not None
-    mine = taken.transactions[1]
+    until(lambda: len(clients._transactions) == 2)
+    if (taken := clients.take()) is not None:
+        close(taken)
+    transactions = clients.take_transactions()
+    assert set(transactions) == {0, 1}
+    with pytest.raises(WorkerError, match="TRANSACTIONAL_ID_AUTHORIZATION_FAILED"):
+        transactions[1].open()
+    mine = transactions[0]
     mine.open()
     mine.begin()
     mine.produce(Settings().topics.output.name, b"value", None)
     mine.commit()
-    close(taken)
 
 
 def test_a_transaction_that_is_connected_too_late_is_dropped(
     brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_topics(brokers)
     clients = warm_up(brokers.bootstrap)
-    until(lambda: clients.ready)
     connecting, taken = threading.Event(), threading.Event()
 
     def slow(_: Transaction) -> None:
@@ -153,30 +150,48 @@ def test_a_transaction_that_is_connected_too_late_is_dropped(
         assert taken.wait(PATIENCE_S)
 
     monkeypatch.setattr(Transaction, "connect", slow)
-    clients.prepare((0,))
+    before = threads_of_warmth()
+    clients.prepare((0, 1))
     assert connecting.wait(PATIENCE_S)
-    mine = clients.take()
+    assert clients.take() is None
+    assert clients.take_transactions() == {}
     taken.set()
-    until(lambda: threads_of_warmth() == 0)
-    assert mine is not None
-    assert not mine.transactions
-    assert not clients._transactions
-    close(mine)
+    until(lambda: threads_of_warmth() < before)
+    assert clients.take_transactions() == {}
 
 
+@pytest.mark.parametrize("error", [BrokersAway("no"), KafkaException(KafkaError(KafkaError._FAIL))], ids=repr)
 def test_a_transaction_that_cannot_be_connected_is_left_to_the_role(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    clients = warm_up(brokers.bootstrap)
+    failures: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    refused = threading.Event()
+
+    def refuse(_: Transaction) -> None:
+        refused.set()
+        raise error
+
+    monkeypatch.setattr(Transaction, "connect", refuse)
+    before = threads_of_warmth()
+    clients.prepare((0,))
+    assert refused.wait(PATIENCE_S)
+    until(lambda: threads_of_warmth() <= before)
+    assert clients.take_transactions() == {}
+    assert failures == []
+    clients.take()
+
+
+def test_where_no_thread_can_be_had_the_role_connects_by_itself(
     brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_topics(brokers)
     clients = warm_up(brokers.bootstrap)
-    until(lambda: clients.ready)
 
-    def refused(_: Transaction) -> None:
-        raise BrokersAway("no")
+    def none(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(Transaction, "connect", refused)
+    monkeypatch.setattr(threading.Thread, "start", none)
     clients.prepare((0,))
-    taken = clients.take()
-    assert taken is not None
-    assert not taken.transactions
-    close(taken)
+    assert clients.take_transactions() == {}
+    clients.take()
