@@ -68,9 +68,9 @@ def _reload_goal(result: Result) -> list[Goal]:
     if not result["reloads"]:
         return []
     worst = max(told["unowned"] for told in result["reloads"])
-    kill = max(_moments(result, "visible"))
+    kill = max(_moments(result, "owned"))
     what = f"rolling reload: the longest that a partition has no owner, of {len(result['reloads'])} times"
-    most = f"≤ the longest silence behind a kill, {kill:,.0f} ms"
+    most = f"≤ the longest behind a kill, {kill:,.0f} ms"
     return [Goal(what, most, f"{worst:,.0f} ms", worst <= kill)]
 
 
