@@ -103,8 +103,10 @@ class PartitionWork:
             settings.dlq, run=record.bad_run, seen=record.window_events, bad=record.window_bad
         )
         # Whatever is not connected yet connects in the background while the transactional id is taken over.
-        self.consumer = warm.consumer if warm else Consumer(client.olap_consumer(settings))
-        self._changelog = warm.changelog if warm else Consumer(client.changelog_consumer(settings))
+        self.consumer, self._changelog = warm or (
+            Consumer(client.olap_consumer(settings)),
+            Consumer(client.changelog_consumer(settings)),
+        )
         self._transaction = connected or transaction(settings, pipeline, partition)
         self._tally = _Tally()
         self._next_offset = _UNKNOWN

@@ -53,7 +53,7 @@ def build(
             transactions=transactions,
         )
     if warm is not None:
-        close_beside(warm.consumer, warm.changelog)
+        close_beside(*warm)
     if serve.role == "realtime":
         return RealtimeWorker(
             settings,

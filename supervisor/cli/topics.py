@@ -63,10 +63,7 @@ def plan(loaded: Loaded, as_json: bool, reassignment: bool, timeout_s: float) ->
       supervisor topics plan --set topics.partitions=8
       supervisor topics plan --reassignment > moves.json
     """
-    from supervisor.topics.converge import survey
-
-    with _interrupts("interrupted: nothing was changed") as interrupts:
-        found = survey(loaded.settings, timeout_s, heed=interrupts.check)
+    found = _survey(loaded, timeout_s)
     if reassignment:
         _print_reassignment(found)
     elif as_json:
@@ -88,10 +85,7 @@ def check(loaded: Loaded, as_json: bool, timeout_s: float) -> None:
       supervisor topics check || supervisor topics plan
       supervisor topics check --json | jq .verdict
     """
-    from supervisor.topics.converge import survey
-
-    with _interrupts("interrupted: nothing was changed") as interrupts:
-        found = survey(loaded.settings, timeout_s, heed=interrupts.check)
+    found = _survey(loaded, timeout_s)
     if as_json:
         _print_json(found)
     _end(found)
@@ -123,14 +117,7 @@ def apply(loaded: Loaded, yes: bool, timeout_s: float) -> None:
 
     def approve(found: Survey) -> bool:
         _print_plan(found, err=True)
-        if yes:
-            return True
-        try:
-            with interrupts.at_once():
-                return _confirmed(len(found.plan.actions))
-        except click.Abort:
-            interrupts.check()  # click takes whatever interrupts a prompt for Ctrl-C
-            raise
+        return yes or _confirmed(len(found.plan.actions), interrupts)
 
     def report(progress: str) -> None:
         click.echo(progress, err=True)
@@ -143,6 +130,13 @@ def apply(loaded: Loaded, yes: bool, timeout_s: float) -> None:
         raise Fault("declined: nothing was changed")
     count = len(observed.topics)
     click.echo(f"{count} topics are as declared; live brokers: {len(observed.brokers)}", err=True)
+
+
+def _survey(loaded: Loaded, timeout_s: float) -> Survey:
+    from supervisor.topics.converge import survey
+
+    with _interrupts("interrupted: nothing was changed") as interrupts:
+        return survey(loaded.settings, timeout_s, heed=interrupts.check)
 
 
 @contextlib.contextmanager
@@ -159,7 +153,7 @@ def _interrupts(said: str) -> Iterator[Interrupts]:
         raise click.exceptions.Exit(128 + interrupted.number) from None
 
 
-def _confirmed(changes: int) -> bool:
+def _confirmed(changes: int, interrupts: Interrupts) -> bool:
     if not sys.stdin.isatty():
         refused = Fault(
             f"{changes} change{'' if changes == 1 else 's'} to make, and nobody to ask: "
@@ -168,7 +162,12 @@ def _confirmed(changes: int) -> bool:
         )
         refused.exit_code = Exit.USAGE
         raise refused
-    return click.confirm("Apply?", err=True)
+    try:
+        with interrupts.at_once():
+            return click.confirm("Apply?", err=True)
+    except click.Abort:
+        interrupts.check()  # click takes whatever interrupts a prompt for Ctrl-C
+        raise
 
 
 def _end(found: Survey) -> None:

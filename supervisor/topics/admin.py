@@ -138,7 +138,6 @@ class Admin:
 
     def _begin_again(self, deadline: Deadline) -> None:
         deadline.pause(_POLL_S)
-        self._heed()
         self._attempt_s = min(2 * self._attempt_s, _LONGEST_ATTEMPT_S)
         self._client = self._connect(self.servers)
 

@@ -114,7 +114,6 @@ class _Convergence:
         self._names = [wanted.topic for wanted in self._desired]
         self._touched: set[str] = set()
         self._done: list[Action] = []
-        self._heed = heed
         self._admin = Admin(kafka, heed)
 
     def observe(self, deadline: Deadline) -> Observed:
@@ -156,7 +155,6 @@ class _Convergence:
             if rounds == _QUIET_ROUNDS:
                 report(f"waiting: {waiting[0]}")
             deadline.pause(_PAUSE_S[min(rounds, len(_PAUSE_S) - 1)])
-            self._heed()
             rounds += 1
 
     def _look(self, deadline: Deadline) -> tuple[Observed, Plan]:

@@ -22,6 +22,7 @@ from supervisor.cluster.checks import memory_fault
 from supervisor.cluster.ports import choose
 from supervisor.cluster.probe import View, ask, parse_metadata
 from supervisor.cluster.properties import Node
+from supervisor.cluster.runtime import Runtime
 from supervisor.cluster.spawn import spawn
 
 
@@ -96,6 +97,14 @@ def test_too_little_memory_is_told_with_both_numbers() -> None:
 def test_just_enough_memory_is_enough() -> None:
     assert memory_fault(brokers=3, heap_mb=512, available_mb=2436) is None
     assert memory_fault(brokers=1, heap_mb=512, available_mb=812) is None
+
+
+@pytest.mark.parametrize(("optimize", "level"), [(False, "1"), (True, "4")])
+def test_brokers_that_run_on_use_every_compiler(optimize: bool, level: str) -> None:
+    runtime = Runtime(Path("java"), (Path("kafka.jar"),), Path("bootstrap"), None)
+    command = runtime.broker_command("broker.properties", 512, optimize=optimize)
+    levels = [word.partition("=")[2] for word in command if word.startswith("-XX:TieredStopAtLevel=")]
+    assert levels[-1] == level  # of several Java takes the last
 
 
 def await_gone(pid: int) -> None:

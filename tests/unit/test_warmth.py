@@ -52,8 +52,8 @@ def threads_of_warmth() -> int:
 
 def close(clients: WarmClients | None) -> None:
     assert clients is not None
-    clients.consumer.close()
-    clients.changelog.close()
+    for client in clients:
+        client.close()
 
 
 def test_what_is_taken_is_connected_and_assigned_to_nothing(brokers: SimulatedBrokers) -> None:
