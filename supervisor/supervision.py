@@ -20,7 +20,7 @@ from pathlib import Path
 from supervisor.alarms import Alarms
 from supervisor.contract.board import Board, Phase
 from supervisor.contract.faults import ConfigurationFault, Fault, GaveUp
-from supervisor.contract.messages import Failed, Found, Owned, Report, Serve
+from supervisor.contract.messages import Failed, Found, Owned, Prepared, Report, Serve
 from supervisor.contract.settings import Settings
 from supervisor.control.protocol import Talk
 from supervisor.control.server import Server
@@ -218,6 +218,9 @@ class Supervisor:
         elif isinstance(report, Owned):
             if seat is not None:
                 self._owned(seat, child)
+        elif isinstance(report, Prepared):
+            if self.operations.current is not None:
+                self.operations.current.prepared(child, report.partitions)
         elif isinstance(report, Failed):
             self._failures[child.slot] = report
         self.refill()

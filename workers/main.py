@@ -18,32 +18,19 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from supervisor.contract import logs
 from supervisor.contract.board import Board, Role, Stage, WorkerSlot
 from supervisor.contract.exits import Exit, WorkerExit
 from supervisor.contract.faults import Fault
-from supervisor.contract.messages import (
-    Command,
-    Failed,
-    Owned,
-    Prepare,
-    Reopen,
-    Report,
-    Serve,
-    Standby,
-    Stop,
-    decode_command,
-    encode,
-)
+from supervisor.contract.messages import Failed, Owned, Reopen, Serve, Standby, Stop
 from supervisor.contract.settings import Settings
 from supervisor.host import priority, stacks
 from workers import fingerprint, lean, threads
 from workers.errors import WorkerError
-
-if TYPE_CHECKING:
-    from workers.warmth import Warmth
+from workers.pipe import Orphaned, Pipe
+from workers.standby import StandbyProcess
 
 __all__ = ["WorkerRole", "run"]
 
@@ -71,10 +58,6 @@ class WorkerRole(Protocol):
         """Finish, flush, commit, close."""
 
 
-class _Orphaned(Exception):
-    """The supervisor is gone."""
-
-
 class _Stopping:
     """Whether to stop, set by SIGTERM or by a command."""
 
@@ -99,7 +82,7 @@ def run(number: int, board_path: str, connection: Connection, settings: Settings
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     code = WorkerExit.CRASH
     try:
-        code = _live(number, board_path, connection, settings, stopping)
+        code = _live(number, board_path, Pipe(connection), settings, stopping)
     except BaseException:  # SystemExit, too: a pipeline may call exit()
         _log.exception("ended by an exception")
     # Not sys.exit: destructors of Kafka clients may wait for brokers, and there is nothing left to wait for.
@@ -142,9 +125,7 @@ def _dump_stacks(run_dir: Path, number: int) -> None:
     faulthandler.register(signal.SIGUSR2, descriptor)
 
 
-def _live(
-    number: int, board_path: str, connection: Connection, settings: Settings, stopping: _Stopping
-) -> WorkerExit:
+def _live(number: int, board_path: str, pipe: Pipe, settings: Settings, stopping: _Stopping) -> WorkerExit:
     logs.set_up(settings.log, f"worker-{number}", Path(board_path).parent, file=logs.SPARES)
     logs.capture_prints()
     slot = Board.open(Path(board_path)).worker(number)
@@ -158,16 +139,18 @@ def _live(
 
         pipeline = roles.load_pipeline(settings)
         slot.enter(Stage.STANDBY)
-        _tell(connection, Standby(fingerprint.of_code()))
+        pipe.tell(Standby(fingerprint.of_code()))
         # From here on everything is done while nobody waits, or would have to be done later.
         _settle()
-        warmth = roles.warm_up(settings, pipeline)
-        serve = _await_role(connection, slot, stopping, warmth)
+        standby = StandbyProcess(
+            pipe, slot, roles.warm_up(settings), partial(roles.prepare, settings, pipeline)
+        )
+        serve = standby.await_role(lambda: stopping.asked)
         if serve is None:
             return WorkerExit.OK
         slot.served_ns = time.monotonic_ns()
         _take_place(serve, settings, slot)
-        warm = warmth.take()
+        warm, prepared = standby.take()
         slot.warm = warm is not None
         role = roles.build(
             serve,
@@ -175,55 +158,19 @@ def _live(
             pipeline,
             Board.open(Path(board_path)),
             slot,
-            partial(_tell, connection),
+            pipe.tell,
             warm,
-            warmth.take_transactions(),
+            prepared,
         )
-        _fill(role, serve, connection, slot, stopping)
-    except _Orphaned:
+        _fill(role, serve, pipe, slot, stopping)
+    except Orphaned:
         return WorkerExit.ORPHANED
     except (Fault, WorkerError) as fault:
         code = _exit_code(fault)
-        _report(connection, _failed(fault, code))
+        _report(pipe, _failed(fault, code))
         return code
     slot.enter(Stage.STOPPED)
     return WorkerExit.OK
-
-
-def _await_role(
-    connection: Connection, slot: WorkerSlot, stopping: _Stopping, warmth: Warmth
-) -> Serve | None:
-    """Wait for a role; ``None`` if there will be none."""
-    while not stopping.asked:
-        slot.enter(Stage.STANDBY)
-        slot.warm = warmth.ready
-        command = _next_command(connection, 0.5 if slot.warm else 0.1)
-        if isinstance(command, Prepare):
-            warmth.prepare(command.partitions)
-        elif command is not None and not isinstance(command, Reopen):
-            return command if isinstance(command, Serve) else None
-    return None
-
-
-def _next_command(connection: Connection, wait_s: float) -> Command | None:
-    """What the supervisor says, if it says something within ``wait_s``; the log is reopened at once.
-
-    The pipe is the second guard against orphanhood: it ends when the supervisor does.
-    """
-    try:
-        command = decode_command(connection.recv_bytes()) if connection.poll(wait_s) else None
-    except (EOFError, OSError) as error:
-        raise _Orphaned from error
-    if isinstance(command, Reopen):
-        logs.reopen()
-    return command
-
-
-def _tell(connection: Connection, report: Report) -> None:
-    try:
-        connection.send_bytes(encode(report))
-    except OSError as error:
-        raise _Orphaned from error
 
 
 def _take_place(serve: Serve, settings: Settings, slot: WorkerSlot) -> None:
@@ -251,9 +198,7 @@ def _settle() -> None:
     gc.set_threshold(_GC_THRESHOLD, 50, 100)
 
 
-def _fill(
-    role: WorkerRole, serve: Serve, connection: Connection, slot: WorkerSlot, stopping: _Stopping
-) -> None:
+def _fill(role: WorkerRole, serve: Serve, pipe: Pipe, slot: WorkerSlot, stopping: _Stopping) -> None:
     role.open()
     slot.ready_ns = slot.heartbeat_ns = time.monotonic_ns()
     if serve.partitions:
@@ -264,14 +209,14 @@ def _fill(
     # CPUs each of some twenty answers of the brokers would wait for everybody else's work.
     told = serve.role != "olap"
     if told:
-        _announce(serve, connection)
+        _announce(serve, pipe)
     while not stopping.asked:
         role.step()
         if not told:
             told = True
-            _announce(serve, connection)
+            _announce(serve, pipe)
         slot.log_dropped = logs.dropped()
-        command = _next_command(connection, role.rest_s)
+        command = pipe.next(role.rest_s)
         if isinstance(command, Stop):
             break
         if isinstance(command, Reopen):
@@ -280,10 +225,10 @@ def _fill(
     role.drain()
 
 
-def _announce(serve: Serve, connection: Connection) -> None:
+def _announce(serve: Serve, pipe: Pipe) -> None:
     """Everything is owned and goes on: keep to the priority of the role, and tell the supervisor."""
     threads.confine(serve.cpus, serve.nice)
-    _tell(connection, Owned(serve.partitions))
+    pipe.tell(Owned(serve.partitions))
 
 
 def _exit_code(fault: Fault | WorkerError) -> WorkerExit:
@@ -302,7 +247,7 @@ def _failed(fault: Fault | WorkerError, code: WorkerExit) -> Failed:
     return Failed(fault.cause, fault.remedy, code)
 
 
-def _report(connection: Connection, failed: Failed) -> None:
+def _report(pipe: Pipe, failed: Failed) -> None:
     _log.error("%s", failed.cause)
-    with contextlib.suppress(_Orphaned):
-        _tell(connection, failed)
+    with contextlib.suppress(Orphaned):
+        pipe.tell(failed)

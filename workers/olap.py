@@ -26,13 +26,14 @@ from workers.deference import Deference
 from workers.errors import DlqLimitReached, WorkerError
 from workers.limits import DlqLimit
 from workers.pipeline import Pipeline
+from workers.preparation import PreparedPartition
 from workers.takeover import Takeover, together
 from workers.throttle import Throttle
 from workers.transaction import Transaction
 from workers.warmth import WarmClients, close_beside
 from workers.windows import WindowedCounts
 
-__all__ = ["OlapWorker", "PartitionWork", "transaction"]
+__all__ = ["OlapWorker", "PartitionWork", "changelog", "transaction"]
 
 _log = logging.getLogger("olap")
 _DEAF_S = 0.2
@@ -68,6 +69,12 @@ def transaction(settings: Settings, pipeline: Pipeline, partition: int) -> Trans
     )
 
 
+def changelog(settings: Settings, partition: int, consumer: Consumer | None = None) -> state.Changelog:
+    """The one of a partition, not yet read; by ``consumer`` if there is one that is connected."""
+    consumer = consumer or Consumer(client.changelog_consumer(settings))
+    return state.Changelog(consumer, settings.topics.changelog.name, partition)
+
+
 def _dimensions(settings: Settings, pipeline: Pipeline) -> tuple[str, ...]:
     """What is counted by; nothing is counted where there are none."""
     return pipeline.dimensions if settings.olap.aggregates else ()
@@ -86,7 +93,7 @@ class PartitionWork:
         suspect: Suspect | None = None,
         warm: WarmClients | None = None,
         rate: Callable[[], int] = lambda: 0,
-        connected: Transaction | None = None,
+        prepared: PreparedPartition | None = None,
     ) -> None:
         self.partition = partition
         self._settings = settings
@@ -103,11 +110,12 @@ class PartitionWork:
             settings.dlq, run=record.bad_run, seen=record.window_events, bad=record.window_bad
         )
         # Whatever is not connected yet connects in the background while the transactional id is taken over.
-        self.consumer, self._changelog = warm or (
-            Consumer(client.olap_consumer(settings)),
-            Consumer(client.changelog_consumer(settings)),
+        self.consumer, reader = warm or (Consumer(client.olap_consumer(settings)), None)
+        self._transaction, self._changelog = prepared or (
+            transaction(settings, pipeline, partition),
+            changelog(settings, partition, reader),
         )
-        self._transaction = connected or transaction(settings, pipeline, partition)
+        self._unneeded = [reader] if prepared is not None and reader is not None else []
         self._tally = _Tally()
         self._next_offset = _UNKNOWN
         self._eager_until = 0.0
@@ -137,7 +145,7 @@ class PartitionWork:
         self._record.fenced_ns = time.monotonic_ns()
         self._slot.enter(Stage.RESTORING)
         begin, lost = takeover.finish(self._dimensions, self._counts)
-        close_beside(self._changelog)
+        close_beside(self._changelog, *self._unneeded)
         self._next_offset = begin
         # Whoever waits for this partition has waited through a start or a restart already: its first records
         # are committed at once, and no others are waited for.
@@ -447,9 +455,10 @@ class OlapWorker:
         contested: bool = False,
         suspects: Iterable[Suspect] = (),
         warm: WarmClients | None = None,
-        transactions: Mapping[int, Transaction] | None = None,
+        prepared: Mapping[int, PreparedPartition] | None = None,
     ) -> None:
-        """``warm`` and ``transactions`` are clients that are connected; what is not among them connects."""
+        """``warm`` are clients that are connected, ``prepared`` what more there is of some partitions; what
+        is not among them is opened from the beginning."""
         self._contested = contested
         suspected = {suspect.partition: suspect for suspect in suspects}
         self._slot = slot
@@ -470,7 +479,7 @@ class OlapWorker:
                 suspected.get(partition),
                 warm if place == 0 else None,
                 rate,
-                transactions.get(partition) if transactions else None,
+                prepared.get(partition) if prepared else None,
             )
             for place, partition in enumerate(partitions)
         ]

@@ -11,22 +11,27 @@ from supervisor.contract.settings import Settings
 from workers import pipeline as pipelines
 from workers import sinks
 from workers.main import WorkerRole
-from workers.olap import OlapWorker, transaction
+from workers.olap import OlapWorker, changelog, transaction
 from workers.pipeline import Pipeline
+from workers.preparation import Preparation, PreparedPartition
 from workers.realtime import RealtimeWorker
-from workers.transaction import Transaction
 from workers.warmth import WarmClients, Warmth, close_beside
 
-__all__ = ["build", "load_pipeline", "warm_up"]
+__all__ = ["build", "load_pipeline", "prepare", "warm_up"]
 
 
 def load_pipeline(settings: Settings) -> Pipeline:
     return pipelines.load(settings.app.pipeline)
 
 
-def warm_up(settings: Settings, pipeline: Pipeline) -> Warmth:
+def warm_up(settings: Settings) -> Warmth:
     """Begin to connect clients for a role that is not known yet."""
-    return Warmth(settings, partial(transaction, settings, pipeline))
+    return Warmth(settings)
+
+
+def prepare(settings: Settings, pipeline: Pipeline, partitions: tuple[int, ...]) -> Preparation:
+    """Begin to do what can be done for partitions that are likely to be an OLAP worker's next."""
+    return Preparation(partitions, partial(transaction, settings, pipeline), partial(changelog, settings))
 
 
 def build(
@@ -37,9 +42,14 @@ def build(
     slot: WorkerSlot,
     tell: Callable[[Report], None],
     warm: WarmClients | None = None,
-    transactions: Mapping[int, Transaction] | None = None,
+    prepared: Mapping[int, PreparedPartition] | None = None,
 ) -> WorkerRole:
-    """The object that fills the role of ``serve``; nothing has been opened yet."""
+    """The object that fills the role of ``serve``; nothing has been opened yet.
+
+    ``prepared`` is by partition; what the role has no use for is closed.
+    """
+    mine = serve.partitions if serve.role == "olap" else ()
+    close_beside(*(one for partition, one in (prepared or {}).items() if partition not in mine))
     if serve.role == "olap":
         return OlapWorker(
             settings,
@@ -50,7 +60,7 @@ def build(
             contested=serve.contested,
             suspects=serve.suspects,
             warm=warm,
-            transactions=transactions,
+            prepared=prepared,
         )
     if warm is not None:
         close_beside(*warm)

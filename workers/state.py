@@ -36,7 +36,6 @@ __all__ = [
     "count_key",
     "encode_count",
     "encode_offset",
-    "restore",
     "start_offset",
 ]
 
@@ -88,45 +87,30 @@ def changes(
     return found
 
 
-def restore(
-    consumer: Consumer,
-    topic: str,
-    partition: int,
-    dimensions: Sequence[str],
-    counts: WindowedCounts,
-    beat: Callable[[], None] = lambda: None,
-) -> int | None:
-    """Read the partition's changelog into ``counts``; returns the input offset it belongs to, if any.
-
-    The caller has fenced the former owner, so that nothing is added meanwhile. Raises as :class:`Changelog`
-    does.
-    """
-    changelog = Changelog(consumer, topic, partition, beat)
-    changelog.read_on()
-    return changelog.restore(dimensions, counts)
-
-
 class Changelog:
     """One partition of the changelog, read to its end: once before the former owner is fenced, which may take
     a while if there is much, and once more behind that for what it had still committed.
 
-    ``beat`` is called all the while: a large changelog takes its time, and that is no hang.
+    The consumer is its own from here on.
     """
 
-    def __init__(
-        self, consumer: Consumer, topic: str, partition: int, beat: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, consumer: Consumer, topic: str, partition: int) -> None:
         self._consumer = consumer
         self._topic = topic
         self._partition = partition
-        self._beat = beat
         self._latest: dict[bytes, bytes | None] = {}
         self._position: int | None = None
 
-    def read_on(self) -> None:
+    @property
+    def begun(self) -> bool:
+        """Whether some of it was read already."""
+        return self._position is not None
+
+    def read_on(self, beat: Callable[[], None] = lambda: None) -> None:
         """Read everything up to the last stable offset as it is now.
 
-        Raises :class:`BrokersAway` if the brokers stop answering for a minute.
+        ``beat`` is called all the while: a large changelog takes its time, and that is no hang. Raises what
+        it raises, and :class:`BrokersAway` if the brokers stop answering for a minute.
         """
         low, high = _watermarks(self._consumer, self._topic, self._partition)
         if self._position is None:
@@ -136,7 +120,7 @@ class Changelog:
             self._position = low
         heard = time.monotonic()
         while self._position < high:
-            self._beat()
+            beat()
             # consume() waits for as many as are asked for: for one of them, then whatever else is there.
             for message in self._consumer.consume(1, _STEP_S) + self._consumer.consume(10_000, 0):
                 error = message.error()
@@ -161,6 +145,9 @@ class Changelog:
         Raises :class:`StateMismatch` if what stands there is not our state.
         """
         return _restore(self._latest, self._topic, self._partition, dimensions, counts)
+
+    def close(self) -> None:
+        self._consumer.close()
 
 
 def _restore(

@@ -33,14 +33,16 @@ class Takeover:
         settings: Settings,
         partition: int,
         consumer: Consumer,
-        changelog: Consumer,
+        changelog: state.Changelog,
         beat: Callable[[], None],
     ) -> None:
+        """``changelog`` may have been read some way already; ``beat`` is called while it is read on."""
         self._settings = settings
         self._input = settings.topics.input.name
         self._partition = partition
         self._consumer = consumer
-        self._changelog = state.Changelog(changelog, settings.topics.changelog.name, partition, beat)
+        self._changelog = changelog
+        self._beat = beat
         self._assigned: int | None = None
         self._low = self._high = 0
 
@@ -55,7 +57,8 @@ class Takeover:
             self._look_up_ends()
             if expected is not None and self._low <= expected <= self._high:
                 self._assign(expected)
-            self._changelog.read_on()
+            if not self._changelog.begun:
+                self._read_on()
         except KafkaException as error:
             raise client.lookup_failed(error, f"partition {self._partition}") from error
 
@@ -66,7 +69,7 @@ class Takeover:
         """
         found: list[int | None] = []
         try:
-            together(lambda: found.append(self._committed()), self._changelog.read_on)
+            together(lambda: found.append(self._committed()), self._read_on)
             (committed,) = found
             if committed is not None and committed > self._high:
                 self._look_up_ends()
@@ -84,6 +87,9 @@ class Takeover:
         if begin != self._assigned:
             self._assign(begin)
         return begin, lost
+
+    def _read_on(self) -> None:
+        self._changelog.read_on(self._beat)
 
     def _committed(self) -> int | None:
         where = TopicPartition(self._input, self._partition)

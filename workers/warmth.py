@@ -3,10 +3,9 @@
 A new consumer has to find its brokers, the group's coordinator and the leaders of the partitions, and
 connects to each: half a second and more, and Kafka's whole part of a restart waits for it. So a process
 without a role does this at leisure. A consumer can do it, since all partitions share one group; a producer
-cannot, since its transactional id is that of a partition. Where it is known which partitions come next, as
-in a rolling reload, theirs are connected, too, while the former owner finishes.
+cannot, since its transactional id is that of a partition (``workers/preparation.py``).
 
-It is done by threads, which hold no lock and share nothing but what each hands over in one assignment: a
+It is done by a thread, which holds no lock and shares nothing but what it hands over in one assignment: a
 role is taken at once, whatever the thread is doing. What goes wrong in it is of no interest. The topics may
 not be there yet, the brokers may be away: then nothing is warm, and the role opens its clients as it would
 have without.
@@ -14,18 +13,14 @@ have without.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from supervisor.contract.settings import Settings
 from workers import client
-from workers.errors import WorkerError
-from workers.transaction import Transaction
 
 __all__ = ["WarmClients", "Warmth", "close_beside"]
 
@@ -50,11 +45,8 @@ class WarmClients(NamedTuple):
 class Warmth:
     """Connects clients while the process waits for its role."""
 
-    def __init__(self, settings: Settings, transaction: Callable[[int], Transaction]) -> None:
-        """``transaction`` makes that of a partition."""
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._transaction = transaction
-        self._transactions: dict[int, Transaction] = {}
         self._ended = threading.Event()
         self._clients: WarmClients | None = None
         threading.Thread(target=self._run, name="warmth", daemon=True).start()
@@ -72,31 +64,6 @@ class Warmth:
         self._ended.set()
         clients, self._clients = self._clients, None
         return clients
-
-    def take_transactions(self) -> dict[int, Transaction]:
-        """Those that are connected by now, by partition; none is open. To be called behind :meth:`take`."""
-        transactions, self._transactions = self._transactions, {}
-        return transactions
-
-    def prepare(self, partitions: Iterable[int]) -> None:
-        """Begin to connect the transactions of these: they are likely to be the role's."""
-        with contextlib.suppress(RuntimeError):  # no thread can be had; then the role connects them
-            threading.Thread(target=self._prepare, args=(partitions,), name="warmth", daemon=True).start()
-
-    def _prepare(self, partitions: Iterable[int]) -> None:
-        for partition in partitions:
-            try:
-                transaction = self._transaction(partition)
-                transaction.connect()
-            except (KafkaException, WorkerError) as error:
-                _log.debug("nothing is connected ahead: %s", error)
-                return
-            self._transactions[partition] = transaction
-            # The role may have been taken meanwhile. If that was before the line above, nobody takes this one
-            # any more, and it would live as long as the process.
-            if self._ended.is_set():
-                self._transactions.pop(partition, None)
-                return
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE_S
@@ -144,12 +111,18 @@ class Warmth:
         return True
 
 
-def close_beside(*consumers: Consumer) -> None:
-    """Close consumers in a thread of their own."""
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+def close_beside(*clients: _Closable) -> None:
+    """Close consumers, or what has one, in a thread of their own."""
+    if not clients:
+        return
 
     def close() -> None:
-        for consumer in consumers:
-            consumer.close()
+        for one in clients:
+            one.close()
 
     threading.Thread(target=close, name="close", daemon=True).start()
 

@@ -16,6 +16,7 @@ __all__ = [
     "Found",
     "Owned",
     "Prepare",
+    "Prepared",
     "Reopen",
     "Report",
     "Serve",
@@ -48,7 +49,8 @@ class Suspect(Struct, frozen=True):
 
 
 class Prepare(Struct, frozen=True, tag=True):
-    """To a worker in standby: whoever has these partitions is finishing, and they will likely be its next."""
+    """To a worker in standby: these partitions will likely be its next. Do what can be done before, and say
+    when that is done."""
 
     partitions: tuple[int, ...]
 
@@ -84,6 +86,12 @@ class Standby(Struct, frozen=True, tag=True):
     """A fingerprint of the code it has imported, but for the standard library and installed packages."""
 
 
+class Prepared(Struct, frozen=True, tag=True):
+    """From a worker: what can be done for these partitions before they are its own is done, or has failed."""
+
+    partitions: tuple[int, ...]
+
+
 class Owned(Struct, frozen=True, tag=True):
     """From a worker: the partitions of its role are owned; an OLAP worker has also fetched once, and
     committed what there was."""
@@ -110,7 +118,7 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 Command = Prepare | Serve | Stop | Reopen
-Report = Standby | Owned | Found | Failed
+Report = Standby | Prepared | Owned | Found | Failed
 
 _encoder = Encoder()
 encode = _encoder.encode

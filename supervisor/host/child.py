@@ -62,7 +62,7 @@ class Child:
         return self._pipe.fileno()
 
     def prepare(self, partitions: tuple[int, ...]) -> None:
-        """Tell it which partitions an OLAP worker leaves soon; it need not be the one that gets them."""
+        """Have it do what can be done for an OLAP worker's partitions; others may become its own instead."""
         self._tell(Prepare(partitions))
 
     def serve(self, role: Serve) -> bool:

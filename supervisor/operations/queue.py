@@ -47,6 +47,9 @@ class Operation:
     def ready(self, child: Child) -> None:
         """A process has come to standby."""
 
+    def prepared(self, child: Child, partitions: tuple[int, ...]) -> None:
+        """A process in standby has done what it can for partitions that are not its own yet."""
+
     def owned(self, seat: Seat) -> None:
         """A seat is served."""
 

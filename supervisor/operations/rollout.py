@@ -1,17 +1,17 @@
 """Replaces the processes of some seats, one at a time, each by one that is ready before.
 
 For each seat in turn: wait until a process of the wanted generation is in standby, and has its clients
-connected where others had; have the old one finish and close, while the new one connects what only the owner
-of these partitions needs; give the seat to the new one; wait until it owns its partitions and its first fetch
-is out; go on. So at most one worker's partitions are without an owner, for as long as the new one takes to
-open them.
+connected where others had; have it prepare what only the owner of these partitions needs, down to their
+state, while the old one is at work; have the old one finish and close; give the seat to the new one; wait
+until it owns its partitions and its first fetch is out; go on. So at most one worker's partitions are without
+an owner, for as long as it takes to fence, and to read what was still committed.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from supervisor.control.protocol import Talk
 from supervisor.host.child import Child
@@ -27,6 +27,9 @@ __all__ = ["Recycle", "Restart", "Rollout"]
 # A moment is enough for it to connect; if it is not, it would not be for long either.
 _WARM_PATIENCE_S = 2.0
 _LOOK_S = 0.02
+# A long changelog takes its time, which costs nobody anything; but what does not come is not waited for.
+_PREPARATION_PATIENCE_S = 60.0
+_UNREMARKABLE_S = 2.0
 
 
 class Rollout(Operation):
@@ -46,6 +49,9 @@ class Rollout(Operation):
         self._expects_warmth = False
         """Whether a process in standby is worth waiting for until its clients are connected."""
         self._patience_ends_s = 0.0
+        self._preparing: Child | None = None
+        """Who prepares for the seat whose turn it is, or has done so."""
+        self._prepared = False
         self._looking: Timer | None = None
         self._began_s = 0.0
         self._replaced: list[Seat] = []
@@ -60,8 +66,7 @@ class Rollout(Operation):
 
     def abandon(self) -> None:
         self._waiting = False
-        if self._looking is not None:
-            self._looking.cancel()
+        self._stop_looking()
 
     def wants(self) -> dict[int, int]:
         return {self._generation: 1} if self._waiting else {}
@@ -71,6 +76,10 @@ class Rollout(Operation):
 
     def ready(self, child: Child) -> None:
         self._replace_if_ready()
+
+    def prepared(self, child: Child, partitions: tuple[int, ...]) -> None:
+        if child is self._preparing and self._seat is not None and partitions == self._seat.partitions:
+            self._go_on()
 
     def owned(self, seat: Seat) -> None:
         child = seat.child
@@ -104,7 +113,8 @@ class Rollout(Operation):
         raise NotImplementedError
 
     def _next(self) -> None:
-        self._seat = None
+        self._seat = self._preparing = None
+        self._stop_looking()
         while self._pending and self._seat is None:
             seat = self._pending.popleft()
             if seat.state not in (State.CLOSED, State.DRAINING):
@@ -121,15 +131,18 @@ class Rollout(Operation):
         seat = self._seat
         # A seat that is being opened is given the time: to take it away would leave its partitions longer.
         child = self._floor.crew.standby(self._generation)
-        if seat is None or not self._waiting or child is None or self._still_connects(child):
+        if seat is None or not self._waiting or child is None:
             return
+        if child is not self._preparing and self._still_connects(child):
+            return
+        if self._still_prepares(child, seat):
+            return
+        self._stop_looking()
         self._waiting = False
         self._began_s = time.monotonic()
         self._old_pid = seat.child.pid if seat.child is not None else 0
         seat.generation = self._generation
         if seat.child is not None:
-            if seat.role == "olap":
-                child.prepare(seat.partitions)
             self._floor.retire(seat, self._intent)
         elif seat.state is not State.VACANT:
             seat.release()
@@ -141,10 +154,40 @@ class Rollout(Operation):
         self._patience_ends_s = self._patience_ends_s or now + _WARM_PATIENCE_S
         if not self._expects_warmth or self._floor.crew.warm(child) or now >= self._patience_ends_s:
             return False
+        self._look_in(_LOOK_S, self._replace_if_ready)
+        return True
+
+    def _still_prepares(self, child: Child, seat: Seat) -> bool:
+        """Whether to wait until it says that it has prepared, or for too long; it is told to, if it was not.
+
+        It may be another one than before: that one has died, or was given the seat of one that has.
+        """
+        if seat.role != "olap" or seat.child is None:
+            return False
+        if child is not self._preparing:
+            self._preparing, self._prepared = child, False
+            child.prepare(seat.partitions)
+            self._look_in(_UNREMARKABLE_S, self._wait_on)
+        return not self._prepared
+
+    def _wait_on(self) -> None:
+        if self._seat is not None:
+            self.say(f"{self._seat.name}: its state is read ahead by its next process")
+        self._look_in(_PREPARATION_PATIENCE_S - _UNREMARKABLE_S, self._go_on)
+
+    def _go_on(self) -> None:
+        """As far as it is prepared, it is prepared."""
+        self._prepared = True
+        self._replace_if_ready()
+
+    def _look_in(self, seconds: float, act: Callable[[], None]) -> None:
+        self._stop_looking()
+        self._looking = self._floor.loop.after(seconds, act)
+
+    def _stop_looking(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
-        self._looking = self._floor.loop.after(_LOOK_S, self._replace_if_ready)
-        return True
+            self._looking = None
 
 
 class Restart(Rollout):

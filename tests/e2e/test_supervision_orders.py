@@ -108,13 +108,49 @@ def test_a_restart_replaces_one_worker_or_all_one_after_the_other(playing: Playi
     assert {death["exit_code"] for death in troupe.deaths() if death["worker"] != "spare"} == {0}
 
 
-def test_who_is_to_replace_a_worker_is_told_its_partitions_while_that_one_finishes(playing: Playing) -> None:
-    troupe = playing({"olap-2": {"drain": "pause 0.3"}})
+def preparing(troupe: Troupe) -> dict[int, list[int]]:
+    """Which partitions each process in standby was told to prepare for."""
+    found = troupe.run_dir.glob("*.prepared")
+    return {int(path.stem): json.loads(path.read_text() or "[]") for path in found}
+
+
+def test_a_worker_is_replaced_by_one_that_has_prepared_for_its_partitions(playing: Playing) -> None:
+    troupe = playing()
     board = troupe.serving()
     assert troupe.run("restart", "olap-2").returncode == Exit.OK
-    pid = olap_pids(troupe, board)[2]
-    assert json.loads((troupe.run_dir / f"{pid}.prepared").read_text()) == [2]
-    assert [path.name for path in troupe.run_dir.glob("*.prepared")] == [f"{pid}.prepared"]
+    assert preparing(troupe) == {olap_pids(troupe, board)[2]: [2]}
+
+
+def test_a_worker_goes_on_for_as_long_as_its_replacement_prepares(playing: Playing) -> None:
+    """Its state may take minutes to read: nobody is to be without an owner for so long."""
+    troupe = playing({"spare": {"preparing_s": 4.0}})
+    board = troupe.serving()
+    seat = troupe.seat(board, "olap-2")
+    old, before = seat.pid, board.assignment(2).unowned_ns
+    command = troupe.command("restart", "olap-2")
+    troupe.wait(lambda: preparing(troupe), "it is told to prepare")
+    committed = board.olap(2).committed
+    assert (seat.pid, seat.state) == (old, State.SERVING)
+    troupe.wait(lambda: board.olap(2).committed > committed + 50, "the old one works on")
+    assert (seat.pid, seat.state) == (old, State.SERVING)
+    code, out, err = ended(command)
+    assert code == Exit.OK, err
+    assert "olap-2: its state is read ahead by its next process" in out + err
+    assert preparing(troupe) == {seat.pid: [2]}
+    assert board.assignment(2).unowned_ns - before < 2e9
+
+
+def test_where_the_one_that_prepares_dies_another_one_does(playing: Playing) -> None:
+    troupe = playing({"spare": {"preparing_s": 60.0, "times": 1}})
+    board = troupe.serving()
+    command = troupe.command("restart", "olap-2")
+    troupe.wait(lambda: preparing(troupe), "it is told to prepare")
+    (first,) = preparing(troupe)
+    os.kill(first, signal.SIGKILL)
+    code, _, err = ended(command)
+    assert code == Exit.OK, err
+    second = troupe.seat(board, "olap-2").pid
+    assert preparing(troupe) == {first: [2], second: [2]}
 
 
 def test_a_worker_that_there_is_not_is_named_with_those_there_are(playing: Playing) -> None:

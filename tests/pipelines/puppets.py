@@ -5,7 +5,8 @@ Its import replaces ``workers.roles.build``, so everything else of a worker is t
 dies with its parent, hears commands, drains and reports. The script is ``script.json`` in the run directory:
 
     {"olap-2": {"open": ACTION, "steps": 20, "then": ACTION, "drain": ACTION, "times": 1, "rest": 0.01},
-     "probe": {"partitions": 4, "brokers": true, "lag": 5}}
+     "probe": {"partitions": 4, "brokers": true, "lag": 5},
+     "spare": {"preparing_s": 0.5, "times": 1}}
 
 ``then`` is done after so many steps, by the first ``times`` processes in that seat (all, if not said);
 ``rest`` is the time between two steps, in seconds. An
@@ -23,7 +24,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ from supervisor.contract.settings import Settings
 from workers import roles
 from workers.errors import WorkerError
 from workers.logins import DIMENSIONS, Event, enrich
-from workers.warmth import Warmth
+from workers.olap import changelog
+from workers.preparation import Preparation
+from workers.transaction import Transaction
 
 __all__ = ["DIMENSIONS", "Event", "enrich"]
 
@@ -216,13 +219,18 @@ def _build(
     )
 
 
-class _Rehearsal(Warmth):
-    """Notes the partitions that a process in standby is to prepare for."""
+def _prepare(settings: Settings, _pipeline: object, partitions: tuple[int, ...]) -> Preparation:
+    """Notes the partitions, and takes as long as the script says, by "preparing_s" of "spare"."""
+    directory = run_dir(settings, os.environ)
+    part = _part_of("spare", directory)
+    (directory / f"{os.getpid()}.prepared").write_text(json.dumps(partitions))
 
-    def prepare(self, partitions: Iterable[int]) -> None:
-        path = run_dir(self._settings, os.environ) / f"{os.getpid()}.prepared"
-        path.write_text(json.dumps(list(partitions)))
+    def transaction(_partition: int) -> Transaction:
+        time.sleep(part.get("preparing_s", 0))
+        raise WorkerError("puppets have no brokers")
+
+    return Preparation(partitions, transaction, lambda partition: changelog(settings, partition))
 
 
 roles.build = _build  # type: ignore[assignment]
-roles.Warmth = _Rehearsal  # type: ignore[misc]
+roles.prepare = _prepare

@@ -6,16 +6,18 @@ import msgspec
 import pytest
 
 from supervisor.contract import messages
-from supervisor.contract.messages import Failed, Found, Owned, Serve, Standby, Stop
+from supervisor.contract.messages import Failed, Found, Owned, Prepare, Prepared, Serve, Standby, Stop
 
 COMMANDS = [
     Serve("olap", 2, (2, 6), (1, 3), 10),
     Serve("probe", 0, (), (), 0),
+    Prepare((2, 6)),
     Stop(0.0),
     Stop(20.5),
 ]
 REPORTS = [
     Standby(),
+    Prepared((2, 6)),
     Owned(()),
     Owned(tuple(range(1024))),
     Found(4, "abc", 3),

@@ -151,10 +151,10 @@ class Running:
 
     def written_offset(self, partition: int) -> int | None:
         """The offset in the changelog: the group's of a transaction are not kept by simulated brokers."""
-        consumer = self.group()
-        counts = WindowedCounts(3_600)
-        found = state.restore(consumer, CHANGELOG, partition, LOGINS.dimensions, counts)
-        consumer.close()
+        changelog = state.Changelog(self.group(), CHANGELOG, partition)
+        changelog.read_on()
+        found = changelog.restore(LOGINS.dimensions, WindowedCounts(3_600))
+        changelog.close()
         return found
 
 

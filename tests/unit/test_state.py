@@ -262,9 +262,9 @@ def restore(brokers: SimulatedBrokers) -> Iterator[Restore]:
     consumer = Consumer(client.olap_consumer(settings))
 
     def restore(by: tuple[str, ...] = REGION) -> object:
-        counts = WindowedCounts(3_600)
-        offset = state.restore(consumer, CHANGELOG, PARTITION, by, counts)
-        return offset, counts.counts()
+        changelog, counts = state.Changelog(consumer, CHANGELOG, PARTITION), WindowedCounts(3_600)
+        changelog.read_on()
+        return changelog.restore(by, counts), counts.counts()
 
     yield restore  # type: ignore[misc]
     consumer.close()

@@ -7,14 +7,11 @@ import time
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from simulated_brokers import INIT_PRODUCER_ID, SimulatedBrokers
+from confluent_kafka import TopicPartition
+from simulated_brokers import SimulatedBrokers
 
 from supervisor.contract.settings import Kafka, Settings
-from workers import logins, roles, warmth
-from workers.errors import BrokersAway, WorkerError
-from workers.pipeline import load
-from workers.transaction import Transaction
+from workers import roles, warmth
 from workers.warmth import WarmClients, Warmth
 
 PATIENCE_S = 30.0
@@ -31,7 +28,7 @@ def settings(bootstrap: str) -> Settings:
 
 
 def warm_up(bootstrap: str) -> Warmth:
-    return roles.warm_up(settings(bootstrap), load(logins.__name__))
+    return roles.warm_up(settings(bootstrap))
 
 
 def create_topics(brokers: SimulatedBrokers) -> None:
@@ -115,83 +112,3 @@ def test_what_was_connected_and_does_not_answer_any_more_is_not_given_away(
     monkeypatch.setattr(Warmth, "_connect", lambda self, some: False)
     until(lambda: not clients.ready)
     assert clients.take() is None
-
-
-def test_transactions_of_partitions_that_are_expected_are_connected_and_not_opened(
-    brokers: SimulatedBrokers,
-) -> None:
-    """To open one fences the owner, who is still at work."""
-    create_topics(brokers)
-    clients = warm_up(brokers.bootstrap)
-    brokers.answer(INIT_PRODUCER_ID, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-    clients.prepare((1, 0))
-    until(lambda: len(clients._transactions) == 2)
-    if (taken := clients.take()) is not None:
-        close(taken)
-    transactions = clients.take_transactions()
-    assert set(transactions) == {0, 1}
-    with pytest.raises(WorkerError, match="TRANSACTIONAL_ID_AUTHORIZATION_FAILED"):
-        transactions[1].open()
-    mine = transactions[0]
-    mine.open()
-    mine.begin()
-    mine.produce(Settings().topics.output.name, b"value", None)
-    mine.commit()
-
-
-def test_a_transaction_that_is_connected_too_late_is_dropped(
-    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clients = warm_up(brokers.bootstrap)
-    connecting, taken = threading.Event(), threading.Event()
-
-    def slow(_: Transaction) -> None:
-        connecting.set()
-        assert taken.wait(PATIENCE_S)
-
-    monkeypatch.setattr(Transaction, "connect", slow)
-    before = threads_of_warmth()
-    clients.prepare((0, 1))
-    assert connecting.wait(PATIENCE_S)
-    assert clients.take() is None
-    assert clients.take_transactions() == {}
-    taken.set()
-    until(lambda: threads_of_warmth() < before)
-    assert clients.take_transactions() == {}
-
-
-@pytest.mark.parametrize("error", [BrokersAway("no"), KafkaException(KafkaError(KafkaError._FAIL))], ids=repr)
-def test_a_transaction_that_cannot_be_connected_is_left_to_the_role(
-    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    clients = warm_up(brokers.bootstrap)
-    failures: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", failures.append)
-    refused = threading.Event()
-
-    def refuse(_: Transaction) -> None:
-        refused.set()
-        raise error
-
-    monkeypatch.setattr(Transaction, "connect", refuse)
-    before = threads_of_warmth()
-    clients.prepare((0,))
-    assert refused.wait(PATIENCE_S)
-    until(lambda: threads_of_warmth() <= before)
-    assert clients.take_transactions() == {}
-    assert failures == []
-    clients.take()
-
-
-def test_where_no_thread_can_be_had_the_role_connects_by_itself(
-    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clients = warm_up(brokers.bootstrap)
-
-    def none(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", none)
-    clients.prepare((0,))
-    assert clients.take_transactions() == {}
-    clients.take()

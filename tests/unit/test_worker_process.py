@@ -21,6 +21,7 @@ from supervisor.contract.board import Board
 from supervisor.contract.messages import Serve
 from supervisor.contract.settings import Settings
 from workers.main import _announce, _take_place
+from workers.pipe import Pipe
 board = Board.create(pathlib.Path(tempfile.mkdtemp()) / "board", workers=1, partitions=1)
 os.nice(int(sys.argv[1]))
 if len(sys.argv) > 3:
@@ -32,7 +33,7 @@ def show():
 _take_place(serve, Settings(), board.worker(0))
 show()
 ours, theirs = multiprocessing.Pipe()
-_announce(serve, ours)
+_announce(serve, Pipe(ours))
 show()
 """
 

@@ -1,0 +1,189 @@
+"""What is done for partitions before they are a role's, with simulated brokers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Producer
+from simulated_brokers import INIT_PRODUCER_ID, SimulatedBrokers
+
+from supervisor.contract.settings import Kafka, Settings
+from workers import logins, roles, state
+from workers.errors import BrokersAway, WorkerError
+from workers.pipeline import load
+from workers.preparation import Preparation
+from workers.state import Changelog
+from workers.transaction import Transaction
+from workers.windows import WindowedCounts
+
+PATIENCE_S = 30.0
+PIPELINE = load(logins.__name__)
+CHANGELOG = Settings().topics.changelog.name
+
+
+def prepare(brokers: SimulatedBrokers, *partitions: int) -> Preparation:
+    kafka = Kafka(bootstrap_servers=brokers.bootstrap, client={"log_level": 0})
+    return roles.prepare(Settings(kafka=kafka), PIPELINE, partitions)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def write(brokers: SimulatedBrokers, partition: int, next_offset: int) -> None:
+    """Add the end of a transaction to the changelog."""
+    producer = Producer({"bootstrap.servers": brokers.bootstrap, "linger.ms": 0})
+    value = state.encode_offset(next_offset, PIPELINE.dimensions)
+    producer.produce(CHANGELOG, value, state.OFFSET_KEY, partition=partition)
+    producer.flush()
+
+
+@pytest.fixture(autouse=True)
+def topics(brokers: SimulatedBrokers) -> None:
+    for topic in Settings().topics.declared().values():
+        brokers.create_topic(topic.name, 2)
+
+
+def restored(changelog: Changelog) -> int | None:
+    return changelog.restore(PIPELINE.dimensions, WindowedCounts(3_600))
+
+
+def test_transactions_are_connected_and_not_opened(brokers: SimulatedBrokers) -> None:
+    """To open one fences the owner, who is still at work."""
+    brokers.answer(INIT_PRODUCER_ID, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    preparation = prepare(brokers, 1, 0)
+    until(lambda: preparation.done)
+    prepared = preparation.take()
+    assert set(prepared) == {0, 1}
+    with pytest.raises(WorkerError, match="TRANSACTIONAL_ID_AUTHORIZATION_FAILED"):
+        prepared[1].transaction.open()
+    mine = prepared[0].transaction
+    mine.open()
+    mine.begin()
+    mine.produce(Settings().topics.output.name, b"value", None)
+    mine.commit()
+    for one in prepared.values():
+        one.close()
+
+
+def test_the_state_is_read_ahead_and_then_what_its_owner_has_added(brokers: SimulatedBrokers) -> None:
+    write(brokers, 1, 7)
+    preparation = prepare(brokers, 1)
+    until(lambda: preparation.done)
+    write(brokers, 1, 8)
+    changelog = preparation.take()[1].changelog
+    assert changelog.begun
+    changelog.read_on()
+    assert restored(changelog) == 8
+    changelog.close()
+
+
+def test_state_that_comes_to_be_only_after_it_was_prepared_is_found(brokers: SimulatedBrokers) -> None:
+    preparation = prepare(brokers, 0)
+    until(lambda: preparation.done)
+    write(brokers, 0, 3)
+    changelog = preparation.take()[0].changelog
+    changelog.read_on()
+    assert restored(changelog) == 3
+    changelog.close()
+
+
+def test_what_is_taken_too_early_ends_by_itself(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connecting, taken = threading.Event(), threading.Event()
+    closed: list[Changelog] = []
+
+    def slow(_: Transaction) -> None:
+        connecting.set()
+        assert taken.wait(PATIENCE_S)
+
+    close = Changelog.close
+    monkeypatch.setattr(Transaction, "connect", slow)
+    monkeypatch.setattr(Changelog, "close", lambda self: (closed.append(self), close(self)))
+    write(brokers, 0, 7)
+    preparation = prepare(brokers, 0, 1)
+    assert connecting.wait(PATIENCE_S)
+    assert not preparation.done
+    assert preparation.take() == {}
+    taken.set()
+    until(lambda: preparation.done)
+    assert preparation.take() == {}
+    assert len(closed) == 1
+
+
+def test_a_state_that_is_handed_over_in_the_moment_it_is_taken_is_closed(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread has read everything; somebody takes what there is, which is nothing yet; the thread hands
+    over; nobody will ever take it."""
+    closed: list[Changelog] = []
+    read_on = Changelog.read_on
+    preparations: list[Preparation] = []
+    begun = threading.Event()
+
+    def read_and_be_late(self: Changelog, beat: Callable[[], None]) -> None:
+        read_on(self, beat)
+        assert begun.wait(PATIENCE_S)
+        assert preparations[0].take() == {}
+
+    close = Changelog.close
+    monkeypatch.setattr(Changelog, "read_on", read_and_be_late)
+    monkeypatch.setattr(Changelog, "close", lambda self: (closed.append(self), close(self)))
+    preparations.append(prepare(brokers, 0, 1))
+    begun.set()
+    until(lambda: preparations[0].done)
+    assert preparations[0].take() == {}
+    assert len(closed) == 1
+
+
+def test_what_nobody_needs_any_more_is_closed(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preparation = prepare(brokers, 0, 1)
+    until(lambda: preparation.done)
+    closed: list[Changelog] = []
+    close = Changelog.close
+    monkeypatch.setattr(Changelog, "close", lambda self: (closed.append(self), close(self)))
+    preparation.drop()
+    assert len(closed) == 2
+    assert preparation.take() == {}
+
+
+@pytest.mark.parametrize("error", [BrokersAway("no"), KafkaException(KafkaError(KafkaError._FAIL))], ids=repr)
+@pytest.mark.parametrize("where", [(Transaction, "connect"), (Changelog, "read_on")], ids=lambda one: one[1])
+def test_what_cannot_be_prepared_is_left_to_the_role(
+    brokers: SimulatedBrokers,
+    monkeypatch: pytest.MonkeyPatch,
+    where: tuple[type, str],
+    error: Exception,
+) -> None:
+    failures: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(*where, refuse)
+    preparation = prepare(brokers, 0)
+    until(lambda: preparation.done)
+    assert preparation.take() == {}
+    assert failures == []
+
+
+def test_where_no_thread_can_be_had_the_role_does_everything_itself(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    preparation = prepare(brokers, 0)
+    assert preparation.done
+    assert preparation.take() == {}
