@@ -34,7 +34,7 @@ class Load(threading.Thread):
 
     def __init__(self, servers: str, topic: str, rate: int, partitions: int) -> None:
         super().__init__(daemon=True)
-        self._producer = Producer({"bootstrap.servers": servers, "linger.ms": 1})
+        self._producer = Producer({"bootstrap.servers": servers, "linger.ms": 0})
         self._topic, self._rate, self._partitions = topic, rate, partitions
         self._samples = [value for _, value in islice(events(3), 1_000) if b'"device_id"' in (value or b"")]
         self.done = threading.Event()
