@@ -112,6 +112,7 @@ class Rollout(Operation):
             self._replace_if_ready()  # there is nobody in it any more who could go on meanwhile
         elif seat is None and child.generation == self._generation and child.intent is not Intent.STOP:
             self.failed(f"a process ended before it was ready: {text}")
+            self._replace_if_ready()  # by another one, if there is one
         elif seat is not None and blamed and (seat is self._seat or seat in self._replaced):
             self.failed(f"{seat.name} ended after it was replaced: {text}")
 

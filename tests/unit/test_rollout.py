@@ -249,6 +249,13 @@ def test_a_worker_that_dies_while_its_replacement_prepares_is_followed_by_it_at_
     assert stage.retired == []
 
 
+def test_where_the_one_that_prepares_dies_the_next_one_does_so_at_once(stage: Stage) -> None:
+    first = stage.begin()
+    stage.spares = [FakeChild(200)]
+    stage.restart.died(first, None, "SIGKILL", blamed=True)  # type: ignore[arg-type]
+    assert stage.spares[0].prepared_for == [(0, 2)]
+
+
 def test_one_that_takes_over_from_a_dead_one_has_the_time_and_has_replaced_it(stage: Stage) -> None:
     """To take the seat from it as well would leave the partitions without an owner for even longer."""
     spare, seat = stage.begin(), stage.seats[0]
