@@ -80,12 +80,20 @@ class Crew:
         return [
             child
             for child in self.children.values()
-            if child.generation == generation and child.serving is None and child.intent is Intent.NONE
+            if child.generation == generation
+            and child.serving is None
+            and child.intent is Intent.NONE
+            and not child.ended
         ]
 
-    def standby(self, generation: int) -> Child | None:
-        """The one of a generation that has waited longest for a role, if any does."""
-        return next((child for child in self.free(generation) if child.ready), None)
+    def standby(self, generation: int, partitions: tuple[int, ...] = ()) -> Child | None:
+        """The one of a generation that is to have the next role, if any waits for one.
+
+        First one that prepares for these partitions, if there are some, and last one that does for others.
+        Among equals the one that has waited longest.
+        """
+        ready = [child for child in self.free(generation) if child.ready]
+        return min(ready, key=lambda one: (one.prepares != partitions, one.prepares != ()), default=None)
 
     def warm(self, child: Child) -> bool:
         """Whether its clients are connected, so that a role is soon taken."""
@@ -171,6 +179,7 @@ class Crew:
 
     def _died(self, child: Child) -> None:
         """Its sentinel is readable."""
+        child.ended = True
         # Its last words may still be in the pipe: they say why.
         while (report := child.take_report()) is not None:
             self._take(child, report)

@@ -20,7 +20,7 @@ from pathlib import Path
 from supervisor.alarms import Alarms
 from supervisor.contract.board import Board, Phase
 from supervisor.contract.faults import ConfigurationFault, Fault, GaveUp
-from supervisor.contract.messages import Failed, Found, Owned, Prepared, Report, Serve
+from supervisor.contract.messages import Failed, Found, Owned, Prepare, Prepared, Report, Serve
 from supervisor.contract.settings import Settings
 from supervisor.control.protocol import Talk
 from supervisor.control.server import Server
@@ -146,7 +146,7 @@ class Supervisor:
         # In the order in which they became vacant: one that empties again as soon as it is filled would
         # otherwise take every process from those behind it.
         for seat in sorted(self.seats, key=lambda seat: seat.vacant_ns):
-            child = self.crew.standby(seat.generation) if seat.fillable else None
+            child = self.crew.standby(seat.generation, seat.partitions) if seat.fillable else None
             if child is not None:
                 self._fill(seat, child)
         self.crew.fill_up(self._wanted(), self.refill)
@@ -174,7 +174,7 @@ class Supervisor:
         cpus: tuple[int, ...] = ()
         nice = weight = 0
         if seat.role == "olap":
-            cpus, nice = isolation.olap_cpus(seat.index, olap.cpus, self._available), olap.nice
+            cpus, nice = self._olap_cpus(seat), olap.nice
             weight = self.settings.limits.olap_cpu_weight
         elif seat.role == "realtime":
             cpus, nice = isolation.realtime_cpus(realtime.cpus, self._available), realtime.nice
@@ -363,7 +363,14 @@ class Supervisor:
         seat.release()
         self.refill()
 
+    def _olap_cpus(self, seat: Seat) -> tuple[int, ...]:
+        return isolation.olap_cpus(seat.index, self.settings.olap.cpus, self._available)
+
     # -- what operations do -----------------------------------------------------------------------------
+
+    def prepare(self, child: Child, seat: Seat) -> None:
+        """Have a process in standby do what can be done for an OLAP worker's seat before it has it."""
+        child.prepare(Prepare(seat.partitions, self._olap_cpus(seat)))
 
     def retire(self, seat: Seat, intent: Intent) -> None:
         """Have the process in a seat finish, and another one follow it."""

@@ -18,7 +18,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from supervisor.contract import logs
 from supervisor.contract.board import Board, Role, Stage, WorkerSlot
@@ -31,6 +31,9 @@ from workers import fingerprint, lean, threads
 from workers.errors import WorkerError
 from workers.pipe import Orphaned, Pipe
 from workers.standby import StandbyProcess
+
+if TYPE_CHECKING:
+    from workers.pipeline import Pipeline
 
 __all__ = ["WorkerRole", "run"]
 
@@ -150,18 +153,7 @@ def _live(number: int, board_path: str, pipe: Pipe, settings: Settings, stopping
             return WorkerExit.OK
         slot.served_ns = time.monotonic_ns()
         _take_place(serve, settings, slot)
-        warm, prepared = standby.take()
-        slot.warm = warm is not None
-        role = roles.build(
-            serve,
-            settings,
-            pipeline,
-            Board.open(Path(board_path)),
-            slot,
-            pipe.tell,
-            warm,
-            prepared,
-        )
+        role = _role(serve, settings, pipeline, Path(board_path), slot, pipe, standby)
         _fill(role, serve, pipe, slot, stopping)
     except Orphaned:
         return WorkerExit.ORPHANED
@@ -171,6 +163,23 @@ def _live(number: int, board_path: str, pipe: Pipe, settings: Settings, stopping
         return code
     slot.enter(Stage.STOPPED)
     return WorkerExit.OK
+
+
+def _role(
+    serve: Serve,
+    settings: Settings,
+    pipeline: Pipeline,
+    board_path: Path,
+    slot: WorkerSlot,
+    pipe: Pipe,
+    standby: StandbyProcess,
+) -> WorkerRole:
+    """The role, with what was done ahead for it. Nothing of that is kept here, where it would never end."""
+    from workers import roles
+
+    warm, prepared = standby.take()
+    slot.warm = warm is not None
+    return roles.build(serve, settings, pipeline, Board.open(board_path), slot, pipe.tell, warm, prepared)
 
 
 def _take_place(serve: Serve, settings: Settings, slot: WorkerSlot) -> None:

@@ -146,6 +146,7 @@ class PartitionWork:
         self._slot.enter(Stage.RESTORING)
         begin, lost = takeover.finish(self._dimensions, self._counts)
         close_beside(self._changelog, *self._unneeded)
+        self._unneeded = []
         self._next_offset = begin
         # Whoever waits for this partition has waited through a start or a restart already: its first records
         # are committed at once, and no others are waited for.

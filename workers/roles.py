@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from supervisor.contract.board import Board, WorkerSlot
-from supervisor.contract.messages import Report, Serve
+from supervisor.contract.messages import Prepare, Report, Serve
 from supervisor.contract.settings import Settings
 from workers import pipeline as pipelines
 from workers import sinks
@@ -29,9 +29,9 @@ def warm_up(settings: Settings) -> Warmth:
     return Warmth(settings)
 
 
-def prepare(settings: Settings, pipeline: Pipeline, partitions: tuple[int, ...]) -> Preparation:
+def prepare(settings: Settings, pipeline: Pipeline, asked: Prepare) -> Preparation:
     """Begin to do what can be done for partitions that are likely to be an OLAP worker's next."""
-    return Preparation(partitions, partial(transaction, settings, pipeline), partial(changelog, settings))
+    return Preparation(asked, partial(transaction, settings, pipeline), partial(changelog, settings))
 
 
 def build(

@@ -19,19 +19,19 @@ __all__ = ["StandbyProcess"]
 _LOOK_S = 0.5
 _COLD_LOOK_S = 0.1
 _PREPARING_LOOK_S = 0.005
-# Whoever was to make room has had the time. What is prepared costs memory, and brokers a fetch each moment.
+# Whoever was to make room has had the time; and what is prepared costs memory.
 _KEEP_PREPARED_S = 120.0
 
 
 class StandbyProcess:
-    """See the module. ``prepare`` begins the preparation for some partitions."""
+    """See the module. ``prepare`` begins a preparation."""
 
     def __init__(
         self,
         pipe: Pipe,
         slot: WorkerSlot,
         warmth: Warmth,
-        prepare: Callable[[tuple[int, ...]], Preparation],
+        prepare: Callable[[Prepare], Preparation],
     ) -> None:
         self._pipe = pipe
         self._slot = slot
@@ -41,6 +41,7 @@ class StandbyProcess:
         self._told = True
         """Whether the supervisor knows that the preparation is done."""
         self._since = 0.0
+        """When that was."""
 
     def await_role(self, stopping: Callable[[], bool]) -> Serve | None:
         """Wait for a role; ``None`` if there will be none."""
@@ -57,7 +58,7 @@ class StandbyProcess:
         return None
 
     def take(self) -> tuple[WarmClients | None, Mapping[int, PreparedPartition]]:
-        """What is connected, and what is prepared of partitions. Nothing more is, after that."""
+        """What is connected, and what is prepared of partitions; nothing more will be."""
         prepared = self._preparation.take() if self._preparation is not None else {}
         return self._warmth.take(), prepared
 
@@ -69,8 +70,7 @@ class StandbyProcess:
     def _heed(self, command: Command | None) -> None:
         if isinstance(command, Prepare):
             self._drop()
-            self._preparation, self._told = self._prepare(command.partitions), False
-            self._since = time.monotonic()
+            self._preparation, self._told = self._prepare(command), False
 
     def _look_after_preparation(self) -> None:
         preparation = self._preparation
@@ -78,8 +78,9 @@ class StandbyProcess:
             return
         if not self._told and preparation.done:
             self._told = True
-            self._pipe.tell(Prepared(preparation.partitions))
-        if time.monotonic() - self._since > _KEEP_PREPARED_S:
+            self._since = time.monotonic()
+            self._pipe.tell(Prepared(preparation.asked.partitions))
+        if self._told and time.monotonic() - self._since > _KEEP_PREPARED_S:
             self._drop()
 
     def _drop(self) -> None:

@@ -100,26 +100,19 @@ class Changelog:
         self._partition = partition
         self._latest: dict[bytes, bytes | None] = {}
         self._position: int | None = None
-
-    @property
-    def begun(self) -> bool:
-        """Whether some of it was read already."""
-        return self._position is not None
+        self._resting = False
 
     def read_on(self, beat: Callable[[], None] = lambda: None) -> None:
         """Read everything up to the last stable offset as it is now.
 
         ``beat`` is called all the while: a large changelog takes its time, and that is no hang. Raises what
-        it raises, and :class:`BrokersAway` if the brokers stop answering for a minute.
+        it raises, and :class:`BrokersAway` if the brokers stop answering for a minute. What was read by then
+        is not read again.
         """
         low, high = _watermarks(self._consumer, self._topic, self._partition)
-        if self._position is None:
-            if low == high:
-                return
-            self._consumer.assign([TopicPartition(self._topic, self._partition, low)])
-            self._position = low
+        self._fetch(low, high)
         heard = time.monotonic()
-        while self._position < high:
+        while self._position is not None and self._position < high:
             beat()
             # consume() waits for as many as are asked for: for one of them, then whatever else is there.
             for message in self._consumer.consume(1, _STEP_S) + self._consumer.consume(10_000, 0):
@@ -139,14 +132,35 @@ class Changelog:
                     f"partition {self._partition}: the changelog {self._topic} could not be read for a minute"
                 )
 
+    def _fetch(self, low: int, high: int) -> None:
+        """Go on where we were; or begin."""
+        if self._position is None or not low <= self._position <= high:
+            # The first time; or it was emptied, or made anew, and what was read before stands there no more.
+            self._latest.clear()
+            self._position = None
+            if low < high:
+                self._consumer.assign([TopicPartition(self._topic, self._partition, low)])
+                self._position = low
+        elif self._resting:
+            self._consumer.resume([TopicPartition(self._topic, self._partition)])
+        self._resting = False
+
+    def rest(self) -> None:
+        """Fetch nothing until :meth:`read_on` is called again, which may be much later."""
+        if self._position is not None:
+            self._consumer.pause([TopicPartition(self._topic, self._partition)])
+            self._resting = True
+
     def restore(self, dimensions: Sequence[str], counts: WindowedCounts) -> int | None:
-        """Put what was read into ``counts``; returns the input offset it belongs to, if any.
+        """Put what was read into ``counts``, and forget it; returns the input offset it belongs to, if any.
 
         Raises :class:`StateMismatch` if what stands there is not our state.
         """
-        return _restore(self._latest, self._topic, self._partition, dimensions, counts)
+        latest, self._latest = self._latest, {}
+        return _restore(latest, self._topic, self._partition, dimensions, counts)
 
     def close(self) -> None:
+        self._latest = {}
         self._consumer.close()
 
 

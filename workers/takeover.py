@@ -57,8 +57,7 @@ class Takeover:
             self._look_up_ends()
             if expected is not None and self._low <= expected <= self._high:
                 self._assign(expected)
-            if not self._changelog.begun:
-                self._read_on()
+            self._read_on()
         except KafkaException as error:
             raise client.lookup_failed(error, f"partition {self._partition}") from error
 

@@ -13,6 +13,7 @@ have without.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from typing import NamedTuple, Protocol
@@ -124,7 +125,8 @@ def close_beside(*clients: _Closable) -> None:
         for one in clients:
             one.close()
 
-    threading.Thread(target=close, name="close", daemon=True).start()
+    with contextlib.suppress(RuntimeError):  # no thread can be had; then they end with the process
+        threading.Thread(target=close, name="close", daemon=True).start()
 
 
 def _leaders(consumer: Consumer, topic: str) -> dict[int, int]:

@@ -53,6 +53,8 @@ class Prepare(Struct, frozen=True, tag=True):
     when that is done."""
 
     partitions: tuple[int, ...]
+    cpus: tuple[int, ...] = ()
+    """Those the role will have, if not all."""
 
 
 class Serve(Struct, frozen=True, tag=True):

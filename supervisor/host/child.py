@@ -46,12 +46,16 @@ class Child:
         """A descriptor that is readable once the process has ended."""
         self.slot = slot
         self.started = time.monotonic()
+        self.ended = False
+        """Its sentinel says so; what it has said last is still to be read."""
         self.ready = False
         """Imported and configured: it has said that it is in standby."""
         self.code = ""
         """The fingerprint of its code, once it is ready."""
         self.generation = generation
         """Which configuration it was started with."""
+        self.prepares: tuple[int, ...] = ()
+        """The partitions that it was told to prepare for last."""
         self.serving: Serve | None = None
         self.intent = Intent.NONE
         """Why we ended it, if it was us."""
@@ -61,9 +65,10 @@ class Child:
         """A descriptor that is readable when there are reports, or when the pipe has ended."""
         return self._pipe.fileno()
 
-    def prepare(self, partitions: tuple[int, ...]) -> None:
+    def prepare(self, asked: Prepare) -> None:
         """Have it do what can be done for an OLAP worker's partitions; others may become its own instead."""
-        self._tell(Prepare(partitions))
+        self.prepares = asked.partitions
+        self._tell(asked)
 
     def serve(self, role: Serve) -> bool:
         """Give the process its role; whether it could be told."""

@@ -7,6 +7,7 @@ from typing import Protocol
 from supervisor.contract.settings import Settings
 from supervisor.control.protocol import Talk
 from supervisor.crew import Crew
+from supervisor.host.child import Child
 from supervisor.host.loop import Loop
 from supervisor.reporting.journal import Journal
 from supervisor.rules.policy import Intent
@@ -32,6 +33,9 @@ class Floor(Protocol):
 
     def refill(self) -> None:
         """Give vacant seats to processes in standby, and start the processes that are wanted."""
+
+    def prepare(self, child: Child, seat: Seat) -> None:
+        """Have a process in standby do what can be done for an OLAP worker's seat before it has it."""
 
     def retire(self, seat: Seat, intent: Intent) -> None:
         """Have its process finish, and another one follow it."""

@@ -91,7 +91,7 @@ class Reload(Rollout):
 
     def died(self, child: Child, seat: Seat | None, text: str, *, blamed: bool) -> None:
         if not self._checking:
-            if child.generation == self._new and not self._why:
+            if (child.generation == self._new and not self._why) or (seat is not None and self.awaits(seat)):
                 super().died(child, seat, text, blamed=blamed)
         elif child.generation == self._new:
             self._checking = False
@@ -177,6 +177,7 @@ class Reload(Rollout):
         self.replace(
             [seat for seat in dict.fromkeys(touched) if seat.child and seat.child.generation == self._new],
             self._old,
+            at_once=True,
         )
 
     def completed(self) -> None:

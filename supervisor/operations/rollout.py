@@ -4,7 +4,8 @@ For each seat in turn: wait until a process of the wanted generation is in stand
 connected where others had; have it prepare what only the owner of these partitions needs, down to their
 state, while the old one is at work; have the old one finish and close; give the seat to the new one; wait
 until it owns its partitions and its first fetch is out; go on. So at most one worker's partitions are without
-an owner, for as long as it takes to fence, and to read what was still committed.
+an owner; and where there was time to prepare, for as long as it takes to fence, and to read what was still
+committed.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ __all__ = ["Recycle", "Restart", "Rollout"]
 # A moment is enough for it to connect; if it is not, it would not be for long either.
 _WARM_PATIENCE_S = 2.0
 _LOOK_S = 0.02
-# A long changelog takes its time, which costs nobody anything; but what does not come is not waited for.
+# A long changelog takes its time, and meanwhile the old one is at work. What is left after that is read when
+# it has finished.
 _PREPARATION_PATIENCE_S = 60.0
-_UNREMARKABLE_S = 2.0
+_MENTIONED_AFTER_S = 2.0
 
 
 class Rollout(Operation):
@@ -49,17 +51,21 @@ class Rollout(Operation):
         self._expects_warmth = False
         """Whether a process in standby is worth waiting for until its clients are connected."""
         self._patience_ends_s = 0.0
-        self._preparing: Child | None = None
-        """Who prepares for the seat whose turn it is, or has done so."""
+        self._met: Child | None = None
+        """Who was in it when its turn came."""
+        self._preparing: tuple[Child, tuple[int, ...]] | None = None
+        """Who was told to prepare for it, and for which partitions."""
         self._prepared = False
+        self._at_once = False
         self._looking: Timer | None = None
         self._began_s = 0.0
         self._replaced: list[Seat] = []
 
-    def replace(self, seats: Iterable[Seat], generation: int) -> None:
-        """Begin with the first of them."""
+    def replace(self, seats: Iterable[Seat], generation: int, *, at_once: bool = False) -> None:
+        """Begin with the first of them; ``at_once`` if the old ones are not to work on meanwhile."""
         self._pending = deque(seats)
         self._generation = generation
+        self._at_once = at_once
         crew = self._floor.crew
         self._expects_warmth = any(child.serving is None and crew.warm(child) for child in crew.each())
         self._next()
@@ -78,13 +84,19 @@ class Rollout(Operation):
         self._replace_if_ready()
 
     def prepared(self, child: Child, partitions: tuple[int, ...]) -> None:
-        if child is self._preparing and self._seat is not None and partitions == self._seat.partitions:
-            self._go_on()
+        if (child, partitions) == self._preparing:
+            self._wait_no_longer()
 
     def owned(self, seat: Seat) -> None:
         child = seat.child
-        if seat is not self._seat or self._waiting or child is None or child.pid == self._old_pid:
+        if seat is not self._seat or child is None or child.pid == self._old_pid:
             return
+        if self._waiting and (child is self._met or child.generation != self._generation):
+            self._replace_if_ready()
+            return
+        # Or it has died when its turn had come, and this one is as new as the one that was to follow it.
+        self._waiting = False
+        self._stop_looking()
         self.say(f"{seat.name}: replaced in {(time.monotonic() - self._began_s) * 1000:.0f} ms")
         self._replaced.append(seat)
         self.replaced(seat)
@@ -96,10 +108,17 @@ class Rollout(Operation):
     def died(self, child: Child, seat: Seat | None, text: str, *, blamed: bool) -> None:
         if child.pid == self._old_pid:
             return
-        if seat is None and child.generation == self._generation and child.intent is not Intent.STOP:
+        if seat is not None and self.awaits(seat):
+            self._replace_if_ready()  # there is nobody in it any more who could go on meanwhile
+        elif seat is None and child.generation == self._generation and child.intent is not Intent.STOP:
             self.failed(f"a process ended before it was ready: {text}")
+            self._replace_if_ready()  # by another one, if there is one
         elif seat is not None and blamed and (seat is self._seat or seat in self._replaced):
             self.failed(f"{seat.name} ended after it was replaced: {text}")
+
+    def awaits(self, seat: Seat) -> bool:
+        """Whether it is the turn of this one, which nobody was taken from yet."""
+        return seat is self._seat and self._waiting
 
     def replaced(self, seat: Seat) -> None:
         """A seat is served by its new process."""
@@ -118,22 +137,28 @@ class Rollout(Operation):
         while self._pending and self._seat is None:
             seat = self._pending.popleft()
             if seat.state not in (State.CLOSED, State.DRAINING):
-                self._seat = seat
+                self._seat, self._met = seat, seat.child
         if self._seat is None:
             self.completed()
             return
         self._waiting = True
-        self._patience_ends_s = 0.0
+        self._began_s, self._patience_ends_s = time.monotonic(), 0.0
         self._floor.refill()
         self._replace_if_ready()
 
     def _replace_if_ready(self) -> None:
         seat = self._seat
-        # A seat that is being opened is given the time: to take it away would leave its partitions longer.
-        child = self._floor.crew.standby(self._generation)
-        if seat is None or not self._waiting or child is None:
+        if seat is None or not self._waiting:
             return
-        if child is not self._preparing and self._still_connects(child):
+        child = self._floor.crew.standby(self._generation, seat.partitions)
+        if child is None:
+            return
+        if seat.child is not None and seat.child is not self._met and not seat.served:
+            # The one before has died, and this one takes over now: to take the seat away from it would leave
+            # the partitions longer. It says when it has them, or dies.
+            return
+        told = (child, seat.partitions) == self._preparing
+        if not told and self._still_connects(child):
             return
         if self._still_prepares(child, seat):
             return
@@ -160,23 +185,24 @@ class Rollout(Operation):
     def _still_prepares(self, child: Child, seat: Seat) -> bool:
         """Whether to wait until it says that it has prepared, or for too long; it is told to, if it was not.
 
-        It may be another one than before: that one has died, or was given the seat of one that has.
+        It may be another one than before, since that one has died or was given the seat of one that has; or
+        the seat may have other partitions than before, since some were parked.
         """
         if seat.role != "olap" or seat.child is None:
             return False
-        if child is not self._preparing:
-            self._preparing, self._prepared = child, False
-            child.prepare(seat.partitions)
-            self._look_in(_UNREMARKABLE_S, self._wait_on)
-        return not self._prepared
+        if (child, seat.partitions) != self._preparing:
+            self._preparing, self._prepared = (child, seat.partitions), False
+            self._floor.prepare(child, seat)
+            self._look_in(_MENTIONED_AFTER_S, self._mention_preparation)
+        return not (self._prepared or self._at_once)
 
-    def _wait_on(self) -> None:
+    def _mention_preparation(self) -> None:
         if self._seat is not None:
             self.say(f"{self._seat.name}: its state is read ahead by its next process")
-        self._look_in(_PREPARATION_PATIENCE_S - _UNREMARKABLE_S, self._go_on)
+        self._look_in(_PREPARATION_PATIENCE_S - _MENTIONED_AFTER_S, self._wait_no_longer)
 
-    def _go_on(self) -> None:
-        """As far as it is prepared, it is prepared."""
+    def _wait_no_longer(self) -> None:
+        """What is not prepared by now the role does itself."""
         self._prepared = True
         self._replace_if_ready()
 

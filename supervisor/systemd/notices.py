@@ -106,16 +106,17 @@ class Systemd:
     def moving(self, progress: int) -> None:
         """Tell it of any number that changes only when work was done, such as the sum of committed offsets.
 
-        May be called often and in every phase. While starting or stopping, a change asks systemd for more
-        time, and standing still does not: a hung drain is killed in time. While running, the first change a
-        minute after ``ready`` makes systemd forget earlier restarts (``RestartSteps=``); it never does by
-        itself, and a supervisor that crashes after half a minute each time should not have it forgotten.
+        May be called often and in every phase. While starting, reloading or stopping, a change asks systemd
+        for more time, and standing still does not: a hung drain is killed in time. While running, the first
+        change a minute after ``ready`` makes systemd forget earlier restarts (``RestartSteps=``); it never
+        does by itself, and a supervisor that crashes after half a minute each time should not have it
+        forgotten.
         """
         before, self._progress = self._progress, progress
         if not self.active or before is None or before == progress:
             return
         now = time.monotonic()
-        if self._phase in (_Phase.STARTING, _Phase.STOPPING):
+        if self._phase is not _Phase.RUNNING:
             if now - self._extended >= _EXTEND_EVERY_S and self._notifier.send(
                 EXTEND_TIMEOUT_USEC=int(_EXTENSION_S * 1e6)
             ):

@@ -30,7 +30,7 @@ from typing import Any
 
 from supervisor.contract.board import Board, Stage, WorkerSlot
 from supervisor.contract.exits import WorkerExit
-from supervisor.contract.messages import Found, Report, Serve
+from supervisor.contract.messages import Found, Prepare, Report, Serve
 from supervisor.contract.rundir import run_dir
 from supervisor.contract.settings import Settings
 from workers import roles
@@ -219,17 +219,17 @@ def _build(
     )
 
 
-def _prepare(settings: Settings, _pipeline: object, partitions: tuple[int, ...]) -> Preparation:
+def _prepare(settings: Settings, _pipeline: object, asked: Prepare) -> Preparation:
     """Notes the partitions, and takes as long as the script says, by "preparing_s" of "spare"."""
     directory = run_dir(settings, os.environ)
     part = _part_of("spare", directory)
-    (directory / f"{os.getpid()}.prepared").write_text(json.dumps(partitions))
+    (directory / f"{os.getpid()}.prepared").write_text(json.dumps(asked.partitions))
 
     def transaction(_partition: int) -> Transaction:
         time.sleep(part.get("preparing_s", 0))
         raise WorkerError("puppets have no brokers")
 
-    return Preparation(partitions, transaction, lambda partition: changelog(settings, partition))
+    return Preparation(asked, transaction, lambda partition: changelog(settings, partition))
 
 
 roles.build = _build  # type: ignore[assignment]

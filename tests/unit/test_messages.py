@@ -12,6 +12,7 @@ COMMANDS = [
     Serve("olap", 2, (2, 6), (1, 3), 10),
     Serve("probe", 0, (), (), 0),
     Prepare((2, 6)),
+    Prepare((2, 6), (1, 3)),
     Stop(0.0),
     Stop(20.5),
 ]

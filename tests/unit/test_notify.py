@@ -287,15 +287,15 @@ def test_the_same_status_is_not_sent_again(
 # -- time -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phase", ["starting", "stopping"])
+@pytest.mark.parametrize("phase", ["starting", "reloading", "stopping"])
 def test_more_time_is_asked_for_only_while_offsets_move(
     manager: Manager, loop: Loop, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
     monkeypatch.setattr(notices, "_EXTEND_EVERY_S", 0.0)
     systemd = Systemd(loop, manager.environ())
-    if phase == "stopping":
+    if phase != "starting":
         systemd.ready()
-        systemd.stopping()
+        systemd.reloading() if phase == "reloading" else systemd.stopping()
         manager.take()
     for offsets in (10, 10, 10):
         systemd.moving(offsets)

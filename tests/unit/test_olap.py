@@ -4,7 +4,7 @@ ones."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,13 +17,14 @@ from simulated_brokers import END_TXN, SimulatedBrokers
 
 from supervisor.contract.board import Board, OlapPartition, Stage, WorkerSlot
 from supervisor.contract.exits import WorkerExit
-from supervisor.contract.messages import Suspect
+from supervisor.contract.messages import Prepare, Suspect
 from supervisor.contract.settings import Dlq, Kafka, Olap, Settings
 from supervisor.generate.events import events
-from workers import client, contest, pipeline, state
+from workers import client, contest, pipeline, roles, state
 from workers.decode import Processor
 from workers.errors import Contested, DlqLimitReached, Fenced, WorkerError
 from workers.olap import OlapWorker, PartitionWork
+from workers.preparation import Preparation, PreparedPartition
 from workers.windows import WindowedCounts
 
 LOGINS = pipeline.load("workers.logins")
@@ -120,6 +121,7 @@ class Running:
         contested: bool = False,
         suspects: Iterable[Suspect] = (),
         dlq: Dlq | None = None,
+        prepared: Mapping[int, PreparedPartition] | None = None,
     ) -> OlapWorker:
         settings = Settings(kafka=self._kafka, olap=olap, dlq=dlq or Dlq())
         served = replace(LOGINS, enrich=enrich)
@@ -131,7 +133,11 @@ class Running:
             range(partitions),
             contested=contested,
             suspects=suspects,
+            prepared=prepared,
         )
+
+    def prepare(self, *partitions: int) -> Preparation:
+        return roles.prepare(Settings(kafka=self._kafka), LOGINS, Prepare(partitions))
 
     def group(self) -> Consumer:
         return Consumer(client.olap_consumer(Settings(kafka=self._kafka)))
@@ -298,6 +304,37 @@ def test_who_follows_a_fenced_worker_takes_over_where_nobody_else_commits(
     assert record.owned_ns > 0
     assert record.committed == 9
     worker.drain()
+
+
+def test_who_has_prepared_takes_over_with_what_its_predecessor_has_added_since(running: Running) -> None:
+    running.produce(b"{}")
+    first = running.worker(partitions=2)
+    first.open()
+    while restored(first) != {None: 1}:
+        first.step()
+    first._work[0].commit()
+    preparation = running.prepare(0, 1)
+    while not preparation.done:
+        time.sleep(0.005)
+    running.produce(b"{}")
+    while restored(first) != {None: 2}:
+        first.step()
+    first.drain()
+    prepared = preparation.take()
+    assert set(prepared) == {0, 1}
+    transactions = [one.transaction for one in prepared.values()]
+    second = running.worker(partitions=2, prepared=prepared)
+    assert [work._transaction for work in second._work] == transactions
+    second.open()
+    assert restored(second) == {None: 2}
+    assert second._work[0]._next_offset == 2
+    second.drain()
+
+
+def restored(worker: OlapWorker) -> dict[int | None, int]:
+    """Counts of partition 0 by window, those of minutes left out."""
+    counts = worker._work[0]._counts.counts()
+    return {window: sum(by.values()) for window, by in counts.items() if window is None}
 
 
 def test_a_group_without_its_state_is_refused_before_anything_is_processed(running: Running) -> None:

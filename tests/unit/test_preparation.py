@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,8 +11,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 from simulated_brokers import INIT_PRODUCER_ID, SimulatedBrokers
 
+from supervisor.contract.messages import Prepare
 from supervisor.contract.settings import Kafka, Settings
 from workers import logins, roles, state
+from workers import preparation as preparation_module
 from workers.errors import BrokersAway, WorkerError
 from workers.pipeline import load
 from workers.preparation import Preparation
@@ -24,9 +27,9 @@ PIPELINE = load(logins.__name__)
 CHANGELOG = Settings().topics.changelog.name
 
 
-def prepare(brokers: SimulatedBrokers, *partitions: int) -> Preparation:
+def prepare(brokers: SimulatedBrokers, *partitions: int, cpus: tuple[int, ...] = ()) -> Preparation:
     kafka = Kafka(bootstrap_servers=brokers.bootstrap, client={"log_level": 0})
-    return roles.prepare(Settings(kafka=kafka), PIPELINE, partitions)
+    return roles.prepare(Settings(kafka=kafka), PIPELINE, Prepare(partitions, cpus))
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -78,7 +81,6 @@ def test_the_state_is_read_ahead_and_then_what_its_owner_has_added(brokers: Simu
     until(lambda: preparation.done)
     write(brokers, 1, 8)
     changelog = preparation.take()[1].changelog
-    assert changelog.begun
     changelog.read_on()
     assert restored(changelog) == 8
     changelog.close()
@@ -94,20 +96,18 @@ def test_state_that_comes_to_be_only_after_it_was_prepared_is_found(brokers: Sim
     changelog.close()
 
 
-def test_what_is_taken_too_early_ends_by_itself(
+def test_what_is_taken_before_it_is_connected_is_not_begun(
     brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connecting, taken = threading.Event(), threading.Event()
-    closed: list[Changelog] = []
+    begun: list[Changelog] = []
 
     def slow(_: Transaction) -> None:
         connecting.set()
         assert taken.wait(PATIENCE_S)
 
-    close = Changelog.close
     monkeypatch.setattr(Transaction, "connect", slow)
-    monkeypatch.setattr(Changelog, "close", lambda self: (closed.append(self), close(self)))
-    write(brokers, 0, 7)
+    monkeypatch.setattr(Changelog, "read_on", lambda self, beat: begun.append(self))
     preparation = prepare(brokers, 0, 1)
     assert connecting.wait(PATIENCE_S)
     assert not preparation.done
@@ -115,32 +115,76 @@ def test_what_is_taken_too_early_ends_by_itself(
     taken.set()
     until(lambda: preparation.done)
     assert preparation.take() == {}
-    assert len(closed) == 1
+    assert begun == []
 
 
-def test_a_state_that_is_handed_over_in_the_moment_it_is_taken_is_closed(
+def test_what_is_read_by_half_is_taken_and_read_on_by_who_needs_it(
     brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread has read everything; somebody takes what there is, which is nothing yet; the thread hands
-    over; nobody will ever take it."""
-    closed: list[Changelog] = []
+    """A minute's reading is not thrown away because it would have taken two."""
+    write(brokers, 0, 7)
+    reading = threading.Event()
     read_on = Changelog.read_on
-    preparations: list[Preparation] = []
-    begun = threading.Event()
+    beats = 0
 
-    def read_and_be_late(self: Changelog, beat: Callable[[], None]) -> None:
-        read_on(self, beat)
-        assert begun.wait(PATIENCE_S)
-        assert preparations[0].take() == {}
+    def slowly(self: Changelog, beat: Callable[[], None]) -> None:
+        def beat_for_long() -> None:
+            nonlocal beats
+            beats += 1
+            reading.set()
+            while True:
+                beat()
+                time.sleep(0.001)
+
+        read_on(self, beat_for_long)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Changelog, "read_on", slowly)
+        preparation = prepare(brokers, 0, 1)
+        assert reading.wait(PATIENCE_S)
+        prepared = preparation.take()
+    assert set(prepared) == {0}
+    assert beats == 1
+    assert preparation.done
+    prepared[0].changelog.read_on()
+    assert restored(prepared[0].changelog) == 7
+    prepared[0].close()
+
+
+def test_what_comes_after_everything_was_taken_is_closed(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread has read everything, but is late; who takes does not wait for it for ever."""
+    monkeypatch.setattr(preparation_module, "_STOP_S", 0.01)
+    closed: list[Changelog] = []
+    reading, taken = threading.Event(), threading.Event()
+
+    def late(self: Changelog, beat: Callable[[], None]) -> None:
+        reading.set()
+        assert taken.wait(PATIENCE_S)
 
     close = Changelog.close
-    monkeypatch.setattr(Changelog, "read_on", read_and_be_late)
+    monkeypatch.setattr(Changelog, "read_on", late)
     monkeypatch.setattr(Changelog, "close", lambda self: (closed.append(self), close(self)))
-    preparations.append(prepare(brokers, 0, 1))
-    begun.set()
-    until(lambda: preparations[0].done)
-    assert preparations[0].take() == {}
+    preparation = prepare(brokers, 0, 1)
+    assert reading.wait(PATIENCE_S)
+    assert preparation.take() == {}
+    taken.set()
+    until(lambda: preparation.done)
+    assert preparation.take() == {}
     assert len(closed) == 1
+
+
+def test_it_keeps_to_the_cpus_of_the_role(brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[int]] = []
+    monkeypatch.setattr(Transaction, "connect", lambda _: seen.append(os.sched_getaffinity(0)))
+    ours = os.sched_getaffinity(0)
+    one = min(ours)
+    preparation = prepare(brokers, 0, cpus=(one,))
+    until(lambda: preparation.done)
+    preparation.drop()
+    assert seen == [{one}]
+    assert os.sched_getaffinity(0) == ours
 
 
 def test_what_nobody_needs_any_more_is_closed(
@@ -152,7 +196,7 @@ def test_what_nobody_needs_any_more_is_closed(
     close = Changelog.close
     monkeypatch.setattr(Changelog, "close", lambda self: (closed.append(self), close(self)))
     preparation.drop()
-    assert len(closed) == 2
+    until(lambda: len(closed) == 2)
     assert preparation.take() == {}
 
 

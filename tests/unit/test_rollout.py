@@ -32,6 +32,10 @@ class FakeLoop:
         self._timers.append(FakeTimer(self.now_s + seconds, act))
         return self._timers[-1]
 
+    @property
+    def pending(self) -> int:
+        return sum(not timer.cancelled for timer in self._timers)
+
     def elapse(self, seconds: float) -> None:
         end_s = self.now_s + seconds
         while due := sorted(
@@ -52,9 +56,6 @@ class FakeChild:
         self.intent = None
         self.prepared_for: list[tuple[int, ...]] = []
 
-    def prepare(self, partitions: tuple[int, ...]) -> None:
-        self.prepared_for.append(partitions)
-
 
 class Stage:
     """A floor with two OLAP workers and the real-time one, a spare, and a restart of all of them."""
@@ -73,10 +74,15 @@ class Stage:
         crew = SimpleNamespace(
             each=lambda: tuple(self.spares),
             warm=lambda child: child.pid not in self.cold,
-            standby=lambda generation: self.spares[0] if self.spares else None,
+            standby=lambda generation, partitions: self.spares[0] if self.spares else None,
         )
         floor: Any = SimpleNamespace(
-            loop=self.loop, crew=crew, generation=1, refill=lambda: None, retire=self._retire
+            loop=self.loop,
+            crew=crew,
+            generation=1,
+            refill=lambda: None,
+            retire=self._retire,
+            prepare=lambda child, seat: child.prepared_for.append(seat.partitions),
         )
         talk: Any = SimpleNamespace(say=self.said.append, end=lambda outcome: self.said.append(outcome.text))
         seats: Any = self.seats
@@ -88,6 +94,7 @@ class Stage:
             name=f"{role}-{index}",
             partitions=partitions,
             state=State.SERVING,
+            served=True,
             child=FakeChild(10 * index + len(role)),
             generation=1,
         )
@@ -140,6 +147,12 @@ def test_each_olap_worker_is_prepared_for_and_the_realtime_worker_needs_none(sta
     assert stage.retired == ["olap-0", "olap-1", "realtime-0"]
     stage.hand_over(2)
     assert stage.said[-1] == "restart: 3 replaced"
+
+
+def test_one_that_is_rolled_back_does_not_work_on_while_its_replacement_prepares(stage: Stage) -> None:
+    stage.restart.replace(stage.seats[:1], 1, at_once=True)
+    assert stage.spares[0].prepared_for == [(0, 2)]
+    assert stage.retired == ["olap-0"]
 
 
 def test_only_what_it_was_told_to_prepare_counts(stage: Stage) -> None:
@@ -213,9 +226,67 @@ def test_a_seat_that_is_parked_while_somebody_prepares_for_it_loses_its_turn(sta
     assert stage.retired == ["olap-1"]
 
 
+def test_where_partitions_are_parked_meanwhile_it_prepares_for_those_that_are_left(stage: Stage) -> None:
+    spare = stage.begin()
+    stage.seats[0].partitions = (2,)
+    stage.prepared(spare, 0, 2)
+    assert spare.prepared_for == [(0, 2), (2,)]
+    assert stage.retired == []
+    stage.prepared(spare, 2)
+    assert stage.retired == ["olap-0"]
+
+
+def test_a_worker_that_dies_while_its_replacement_prepares_is_followed_by_it_at_once(stage: Stage) -> None:
+    released: list[str] = []
+    spare, seat = stage.begin(), stage.seats[0]
+    seat.release = lambda: released.append(seat.name)
+    dead, seat.child, seat.state, seat.served = seat.child, None, State.BACKOFF, False
+    stage.restart.died(dead, seat, "SIGSEGV", blamed=True)
+    assert released == ["olap-0"]
+    seat.child, seat.state, seat.served = spare, State.SERVING, True
+    stage.restart.owned(seat)
+    assert stage.said[0].startswith("olap-0: replaced in ")
+    assert stage.retired == []
+
+
+def test_where_the_one_that_prepares_dies_the_next_one_does_so_at_once(stage: Stage) -> None:
+    first = stage.begin()
+    stage.spares = [FakeChild(200)]
+    stage.restart.died(first, None, "SIGKILL", blamed=True)  # type: ignore[arg-type]
+    assert stage.spares[0].prepared_for == [(0, 2)]
+
+
+def test_one_that_takes_over_from_a_dead_one_has_the_time_and_has_replaced_it(stage: Stage) -> None:
+    """To take the seat from it as well would leave the partitions without an owner for even longer."""
+    spare, seat = stage.begin(), stage.seats[0]
+    seat.child, seat.state, seat.served = spare, State.OPENING, False
+    spare.serving = seat
+    stage.spares = [FakeChild(200)]
+    stage.restart.ready(stage.spares[0])  # type: ignore[arg-type]
+    stage.loop.elapse(100)
+    assert stage.retired == []
+    seat.state, seat.served = State.SERVING, True
+    stage.restart.owned(seat)
+    assert stage.said[-1].startswith("olap-0: replaced in ")
+    assert stage.spares[0].prepared_for == [(1,)]
+
+
+def test_one_of_another_generation_that_takes_over_is_replaced_once_it_owns(stage: Stage) -> None:
+    stage.begin()
+    seat = stage.seats[0]
+    seat.child, seat.state, seat.served = FakeChild(300), State.OPENING, False
+    seat.child.generation = 0
+    stage.prepared(stage.spares[0], 0, 2)
+    assert stage.retired == []
+    seat.state, seat.served = State.SERVING, True
+    stage.restart.owned(seat)
+    assert stage.retired == ["olap-0"]
+
+
 def test_a_supervisor_that_stops_waits_for_no_preparation(stage: Stage) -> None:
     spare = stage.begin()
+    assert stage.loop.pending == 1
     stage.restart.abandon()
-    stage.loop.elapse(1_000)
+    assert stage.loop.pending == 0
     stage.prepared(spare, 0, 2)
     assert stage.retired == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,13 @@ class FakeWarmth:
 
 
 class FakePreparation:
-    def __init__(self, partitions: tuple[int, ...]) -> None:
-        self.partitions = partitions
+    def __init__(self, asked: Prepare) -> None:
+        self.asked = asked
         self.done = False
         self.dropped = False
 
     def take(self) -> dict[int, str]:
-        return dict.fromkeys(self.partitions, "prepared")
+        return dict.fromkeys(self.asked.partitions, "prepared")
 
     def drop(self) -> None:
         self.dropped = True
@@ -63,8 +64,8 @@ class Waiting:
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
-    def _prepare(self, partitions: tuple[int, ...]) -> FakePreparation:
-        self.preparations.append(FakePreparation(partitions))
+    def _prepare(self, asked: Prepare) -> FakePreparation:
+        self.preparations.append(FakePreparation(asked))
         return self.preparations[-1]
 
     def _run(self) -> None:
@@ -79,6 +80,12 @@ class Waiting:
     def told(self) -> Report:
         assert self.ours.poll(PATIENCE_S)
         return decode_report(self.ours.recv_bytes())
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline
+            self.thread.join(0.01)
 
     def result(self) -> object:
         self.thread.join(PATIENCE_S)
@@ -119,8 +126,7 @@ def test_without_a_supervisor_it_is_an_orphan(waiting: Waiting) -> None:
 
 def test_it_says_once_when_it_has_prepared_and_takes_that_into_its_role(waiting: Waiting) -> None:
     waiting.tell(Prepare((2, 0)))
-    while not waiting.preparations:
-        waiting.thread.join(0.01)
+    waiting.until(lambda: bool(waiting.preparations))
     assert not waiting.ours.poll(0.1)
     waiting.preparations[0].done = True
     assert waiting.told() == Prepared((2, 0))
@@ -144,13 +150,11 @@ def test_what_is_prepared_and_does_not_come_to_be_used_is_not_kept(
     waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting.tell(Prepare((2,)))
-    while not waiting.preparations:
-        waiting.thread.join(0.01)
+    waiting.until(lambda: bool(waiting.preparations))
     waiting.preparations[0].done = True
     assert waiting.told() == Prepared((2,))
     monkeypatch.setattr(standby, "_KEEP_PREPARED_S", 0.0)
-    while not waiting.preparations[0].dropped:
-        waiting.thread.join(0.01)
+    waiting.until(lambda: waiting.preparations[0].dropped)
     waiting.tell(SERVE)
     assert waiting.result() == SERVE
     assert waiting.process.take() == ("warm", {})
