@@ -121,9 +121,9 @@ class Preparation:
     def _read(self, changelog: Changelog) -> None:
         self._reading = True
         try:
+            # It goes on fetching, so that what the owner adds is there when it is needed: a client that was
+            # paused begins to fetch again only after a second (librdkafka 2.16).
             changelog.read_on(self._require_time)
-            # Until somebody needs it, brokers are not to be asked for more again and again.
-            changelog.rest()
         finally:
             self._reading = False
 

@@ -19,7 +19,7 @@ __all__ = ["StandbyProcess"]
 _LOOK_S = 0.5
 _COLD_LOOK_S = 0.1
 _PREPARING_LOOK_S = 0.005
-# Whoever was to make room has had the time; and what is prepared costs memory.
+# Whoever was to make room has had the time. What is prepared costs memory, and brokers some fetches.
 _KEEP_PREPARED_S = 120.0
 
 

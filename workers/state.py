@@ -100,7 +100,6 @@ class Changelog:
         self._partition = partition
         self._latest: dict[bytes, bytes | None] = {}
         self._position: int | None = None
-        self._resting = False
 
     def read_on(self, beat: Callable[[], None] = lambda: None) -> None:
         """Read everything up to the last stable offset as it is now.
@@ -141,15 +140,6 @@ class Changelog:
             if low < high:
                 self._consumer.assign([TopicPartition(self._topic, self._partition, low)])
                 self._position = low
-        elif self._resting:
-            self._consumer.resume([TopicPartition(self._topic, self._partition)])
-        self._resting = False
-
-    def rest(self) -> None:
-        """Fetch nothing until :meth:`read_on` is called again, which may be much later."""
-        if self._position is not None:
-            self._consumer.pause([TopicPartition(self._topic, self._partition)])
-            self._resting = True
 
     def restore(self, dimensions: Sequence[str], counts: WindowedCounts) -> int | None:
         """Put what was read into ``counts``, and forget it; returns the input offset it belongs to, if any.

@@ -86,6 +86,23 @@ def test_the_state_is_read_ahead_and_then_what_its_owner_has_added(brokers: Simu
     changelog.close()
 
 
+def test_what_its_owner_has_added_is_there_at_once(brokers: SimulatedBrokers) -> None:
+    """A client that had been paused meanwhile began to fetch only after a second, and nobody owned the
+    partition for so long."""
+    write(brokers, 1, 7)
+    preparation = prepare(brokers, 1)
+    until(lambda: preparation.done)
+    changelog = preparation.take()[1].changelog
+    took: list[float] = []
+    for next_offset in range(8, 12):
+        write(brokers, 1, next_offset)
+        began = time.monotonic()
+        changelog.read_on()
+        took.append(time.monotonic() - began)
+    assert min(took) < 0.5
+    changelog.close()
+
+
 def test_state_that_comes_to_be_only_after_it_was_prepared_is_found(brokers: SimulatedBrokers) -> None:
     preparation = prepare(brokers, 0)
     until(lambda: preparation.done)
