@@ -98,6 +98,7 @@ def test_what_its_owner_has_added_is_there_at_once(brokers: SimulatedBrokers) ->
         write(brokers, 1, next_offset)
         preparation = prepare(brokers, 1)
         until_done(preparation)
+        time.sleep(0.2)  # for which its owner goes on
         write(brokers, 1, next_offset + 1)
         changelog = preparation.take()[1].changelog
         began = time.monotonic()
