@@ -90,25 +90,6 @@ def test_the_state_is_read_ahead_and_then_what_its_owner_has_added(brokers: Simu
     changelog.close()
 
 
-def test_what_its_owner_has_added_is_there_at_once(brokers: SimulatedBrokers) -> None:
-    """A client that had been paused meanwhile began to fetch only after a second, and nobody owned the
-    partition for so long."""
-    took: list[float] = []
-    for next_offset in (7, 9, 11):
-        write(brokers, 1, next_offset)
-        preparation = prepare(brokers, 1)
-        until_done(preparation)
-        time.sleep(0.2)  # for which its owner goes on
-        write(brokers, 1, next_offset + 1)
-        changelog = preparation.take()[1].changelog
-        began = time.monotonic()
-        changelog.read_on()
-        took.append(time.monotonic() - began)
-        assert restored(changelog) == next_offset + 1
-        changelog.close()
-    assert min(took) < 0.5
-
-
 def test_state_that_comes_to_be_only_after_it_was_prepared_is_found(brokers: SimulatedBrokers) -> None:
     preparation = prepare(brokers, 0)
     until_done(preparation)
