@@ -15,6 +15,7 @@ from installation import Installation
 
 from benchmarks.environment import Absent
 from benchmarks.livelatency import Load, Reader, connects, quantiles
+from supervisor.contract.board import Role
 from supervisor.governor.control import State
 
 __all__ = ["PARTITIONS", "Course", "Hold", "Stand", "nothing"]
@@ -44,7 +45,7 @@ class Stand:
         self._at_end: list[Callable[[], None]] = []
 
     def start(self) -> None:
-        """Start it, and return when every seat is served."""
+        """Start it, and return when it is up: every seat is served, and the spare is connected."""
         installation = self.installation
         installation.create_topics()
         installation.start("--set", f"topics.input.name={self._topic}")
@@ -55,6 +56,11 @@ class Stand:
         self.reader = Reader(path)
         self.reader.start()
         installation.wait_serving(self.board)
+        installation.wait(self._spare_connected, "the spare has its clients connected")
+
+    def _spare_connected(self) -> bool:
+        workers = map(self.board.worker, range(self.board.workers))
+        return any(worker.pid and worker.role == Role.SPARE and worker.warm for worker in workers)
 
     def position(self) -> int:
         """How many events are committed, of all partitions."""
