@@ -33,7 +33,7 @@ def text(result: Result) -> str:
     parts = [_conditions(result)]
     trials = _trials(result)
     if trials:
-        parts += [_rates(trials), _starts(trials)]
+        parts += [_rates(trials), _ceiling(trials, result["machine"]["cpus"]), _starts(trials)]
     parts += [_about(result), _unmeasured(result)]
     return "\n\n".join(part for part in parts if part)
 
@@ -122,6 +122,23 @@ def _rates(trials: dict[str, list[dict[str, Any]]]) -> str:
         *("CPU, µs an event", "least – most", f"of {first}", "of the pipeline's", "brokers', µs", "runs"),
     )
     return table(heads, rows)
+
+
+def _ceiling(trials: dict[str, list[dict[str, Any]]], cpus: int) -> str:
+    """How fast a client would be that costs nothing."""
+    if "ours" not in trials:
+        return ""
+    brokers = statistics.median(trial["brokers_us"] for trial in trials["ours"])
+    most = cpus / brokers * 1e6
+    times = [
+        f"{most / statistics.median(trial['rate'] for trial in trials[name]):.1f} × those of {name}"
+        for name in _RIVALS
+        if name in trials
+    ]
+    room = (
+        f"Brokers that take {brokers:.1f} µs of {cpus} CPUs for an event leave room for {most:,.0f} events/s"
+    )
+    return f"{room} of a client that takes nothing at all{': ' if times else ''}{' and '.join(times)}."
 
 
 def _ratio(trials: dict[str, list[dict[str, Any]]], first: str, name: str, key: str) -> str:

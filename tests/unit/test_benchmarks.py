@@ -165,6 +165,15 @@ def test_the_page_has_medians_ratios_within_a_round_and_who_was_not_measured() -
     assert "a \\| b" in page
 
 
+def test_the_page_says_what_brokers_leave_room_for_on_these_cpus() -> None:
+    told = result()
+    assert "leave room for 500,000 events/s of a client that takes nothing at all." in throughput_page.text(
+        told
+    )
+    told["peers"]["Kafka Streams"] = told["peers"].pop("slow & steady")
+    assert "at all: 20.0 × those of Kafka Streams." in throughput_page.text(told)
+
+
 def test_the_plots_are_well_formed_and_have_a_bar_for_each_that_was_measured() -> None:
     for picture in throughput_page.plots(result()).values():
         texts = [node.text for node in ElementTree.fromstring(picture).iter(f"{SVG}text")]
