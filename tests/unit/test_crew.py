@@ -47,7 +47,7 @@ def test_one_that_prepares_for_others_is_the_last_to_be_given_something_else(
 
 @pytest.mark.parametrize(
     "other",
-    [{"ready": False}, {"generation": 2}, {"serving": object()}, {"intent": Intent.STOP}, {"ended": True}],
+    [{"ready": False}, {"generation": 2}, {"serving": "a role"}, {"intent": Intent.STOP}, {"ended": True}],
     ids=str,
 )
 def test_who_cannot_be_given_a_role_is_not_next(other: dict[str, Any]) -> None:
