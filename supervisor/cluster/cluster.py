@@ -70,7 +70,7 @@ class Cluster:
 
         ``directory`` None is a temporary one. ``keep`` None keeps the data of a named directory and removes
         that of a temporary one. Clients connect to ``port`` and the ports after it, by default to free ones.
-        ``optimize`` has brokers compile themselves as well as they can, which pays after some minutes.
+        ``optimize`` is for brokers that run on: their compiler and collector pay after some minutes.
         Raises Fault (nothing is left running then), AlreadyRunning when a cluster runs in the directory.
         """
         cluster = cls.create(

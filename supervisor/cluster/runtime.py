@@ -38,7 +38,7 @@ class Runtime:
         """The command that runs a broker, given its properties file; ``optimize`` as for the cluster."""
         options = [*jvm.JVM_OPTIONS, *jvm.LOG_OPTIONS, *jvm.heap_options(heap_mb)]
         if optimize:
-            options.append(jvm.OPTIMIZE)  # of two that differ Java takes the last
+            options += jvm.OPTIMIZE  # of two that differ Java takes the last
         if self.aot:
             options.append(f"-XX:AOTCache={self.aot}")
         return jvm.command(self.java, self.jars, options, "kafka.Kafka", properties)

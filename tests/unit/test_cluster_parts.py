@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import struct
@@ -105,6 +106,15 @@ def test_brokers_that_run_on_use_every_compiler(optimize: bool, level: str) -> N
     command = runtime.broker_command("broker.properties", 512, optimize=optimize)
     levels = [word.partition("=")[2] for word in command if word.startswith("-XX:TieredStopAtLevel=")]
     assert levels[-1] == level  # of several Java takes the last
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_a_broker_has_one_collector(optimize: bool) -> None:
+    """Java refuses to start with two."""
+    runtime = Runtime(Path("java"), (Path("kafka.jar"),), Path("bootstrap"), None)
+    command = runtime.broker_command("broker.properties", 512, optimize=optimize)
+    chosen = {word[5:]: word[4] == "+" for word in command if re.fullmatch(r"-XX:.Use\w+GC", word)}
+    assert [name for name, used in chosen.items() if used] == ["UseG1GC" if optimize else "UseSerialGC"]
 
 
 def await_gone(pid: int) -> None:
