@@ -83,9 +83,8 @@ def main(
         load.start()
         time.sleep(_WARM_UP_S)
         course = Course(servers, _TOPIC, backlog, idle_s, most_s)
-        course.drain(
-            UNGUIDED
-        )  # brokers compile themselves meanwhile; else only the first one would meet that
+        # Brokers compile themselves meanwhile; else only the first one would meet that.
+        course.drain(UNGUIDED)
         if mode == "governor":
             found = _governed(course, load, rounds, slo)
         else:

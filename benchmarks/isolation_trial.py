@@ -15,7 +15,6 @@ from installation import Installation
 
 from benchmarks.environment import Absent
 from benchmarks.livelatency import Load, Reader, connects, quantiles
-from supervisor.contract.board import Role
 from supervisor.governor.control import State
 
 __all__ = ["PARTITIONS", "Course", "Hold", "Stand", "nothing"]
@@ -56,11 +55,7 @@ class Stand:
         self.reader = Reader(path)
         self.reader.start()
         installation.wait_serving(self.board)
-        installation.wait(self._spare_connected, "the spare has its clients connected")
-
-    def _spare_connected(self) -> bool:
-        workers = map(self.board.worker, range(self.board.workers))
-        return any(worker.pid and worker.role == Role.SPARE and worker.warm for worker in workers)
+        installation.wait_spare(self.board)
 
     def position(self) -> int:
         """How many events are committed, of all partitions."""

@@ -37,11 +37,10 @@ from benchmarks.recovery_page import text
 from benchmarks.recovery_peers import DOCUMENTED, STATIC, measure
 from benchmarks.report import command, keep
 from supervisor.cluster import Cluster
-from supervisor.contract.board import Board, Role, Seat, Stage
+from supervisor.contract.board import Board, Role, Seat
 from supervisor.demo.audit import Audit, audit
 
 _PARTITIONS = 4
-_SLOTS = 40
 _MS = 1e6
 _PATIENCE_S = 60.0
 # Between a replacement and the next kill: the new spare has been imported by then, and the kill does not come
@@ -244,9 +243,7 @@ def _kill(
     goal = record.transactions + 5
     installation.wait(lambda: record.transactions >= goal, "work goes on")
     if spares:
-        installation.wait(
-            lambda: any(_is_warm_spare(board, slot) for slot in range(_SLOTS)), "a spare is warm"
-        )
+        installation.wait_spare(board)
     time.sleep(random.uniform(*_PAUSE_S))
     seat = _seat(board, index)
     killed = time.monotonic_ns()
@@ -291,11 +288,6 @@ def _reload(
     gaps = ", ".join(f"{one['unowned']:.0f} of {one['silent']:.0f}" for one in told)
     _say(f"reload {number}/{of}: without an owner, of the longest silence: {gaps} ms")
     return told
-
-
-def _is_warm_spare(board: Board, slot: int) -> bool:
-    worker = board.worker(slot)
-    return worker.role == Role.SPARE and worker.stage == Stage.STANDBY and bool(worker.warm)
 
 
 def _seat(board: Board, index: int) -> Seat:

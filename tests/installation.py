@@ -18,7 +18,7 @@ import psutil
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from supervisor.config.load import load
-from supervisor.contract.board import Board, Role
+from supervisor.contract.board import Board, Role, Stage
 from supervisor.contract.settings import Settings
 from supervisor.host import instance
 from supervisor.topics import converge
@@ -155,6 +155,16 @@ log.format = "text"
                 and all(board.seat(place).owned_ns for place in range(board.header.seats))
             ),
             "every seat is served",
+        )
+
+    def wait_spare(self, board: Board) -> None:
+        """Until a process in standby has its clients connected."""
+        self.wait(
+            lambda: any(
+                worker.role == Role.SPARE and worker.stage == Stage.STANDBY and worker.warm
+                for worker in map(board.worker, range(board.workers))
+            ),
+            "a spare has its clients connected",
         )
 
     def wait_committed(self, board: Board) -> None:

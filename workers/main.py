@@ -177,7 +177,7 @@ def _role(
     """The role, with what was done ahead for it. Nothing of that is kept here, where it would never end."""
     from workers import roles
 
-    warm, prepared = standby.take()
+    warm, prepared = standby.take(serve)
     slot.warm = warm is not None
     return roles.build(serve, settings, pipeline, Board.open(board_path), slot, pipe.tell, warm, prepared)
 

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException
@@ -59,7 +59,8 @@ class Preparation:
         self._make_changelog = changelog
         self._prepared: dict[int, PreparedPartition] = {}
         self._stop = threading.Event()
-        self._reading = False
+        self._reading: int | None = None
+        """The partition whose changelog is being read."""
         self._closed = False
         self._handing_over = threading.Lock()
         """Held for an assignment: what comes too late is closed by the thread, and all else by the taker."""
@@ -72,14 +73,15 @@ class Preparation:
         """Whether nothing more will come."""
         return not self._thread.is_alive()
 
-    def take(self) -> dict[int, PreparedPartition]:
+    def take(self, wanted: Collection[int]) -> dict[int, PreparedPartition]:
         """What is prepared by now, by partition; nothing more is after that.
 
         A changelog that is being read is taken as far as it was read: the rest is read by the role, and what
-        took a minute need not be done again. Only for that is waited, for a moment.
+        took a minute need not be done again. Only for that is waited, for a moment, and only if its partition
+        is ``wanted``.
         """
         self._stop.set()
-        if self._reading:
+        if self._reading in wanted:
             self._thread.join(_STOP_S)
         with self._handing_over:
             self._closed = True
@@ -88,7 +90,7 @@ class Preparation:
 
     def drop(self) -> None:
         """Nobody needs it; what is prepared is closed beside."""
-        close_beside(*self.take().values())
+        close_beside(*self.take(wanted=()).values())
 
     def _run(self) -> None:
         try:
@@ -108,24 +110,22 @@ class Preparation:
         transaction.connect()
         self._require_time()
         prepared = PreparedPartition(transaction, self._make_changelog(partition))
+        # Until it is handed over: who takes it looks at this to know whether to wait.
+        self._reading = partition
         try:
-            self._read(prepared.changelog)
+            # It goes on fetching, so that what the owner adds is there when it is needed: a client that was
+            # paused begins to fetch again only after a second (librdkafka 2.16).
+            prepared.changelog.read_on(self._require_time)
         except _Stopped:
             self._hand_over(partition, prepared)
             raise
         except BaseException:
             prepared.close()
             raise
-        self._hand_over(partition, prepared)
-
-    def _read(self, changelog: Changelog) -> None:
-        self._reading = True
-        try:
-            # It goes on fetching, so that what the owner adds is there when it is needed: a client that was
-            # paused begins to fetch again only after a second (librdkafka 2.16).
-            changelog.read_on(self._require_time)
+        else:
+            self._hand_over(partition, prepared)
         finally:
-            self._reading = False
+            self._reading = None
 
     def _hand_over(self, partition: int, prepared: PreparedPartition) -> None:
         with self._handing_over:

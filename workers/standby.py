@@ -38,10 +38,8 @@ class StandbyProcess:
         self._warmth = warmth
         self._prepare = prepare
         self._preparation: Preparation | None = None
-        self._told = True
-        """Whether the supervisor knows that the preparation is done."""
-        self._since = 0.0
-        """When that was."""
+        self._told_s: float | None = None
+        """When the supervisor was told that it is done."""
 
     def await_role(self, stopping: Callable[[], bool]) -> Serve | None:
         """Wait for a role; ``None`` if there will be none."""
@@ -57,33 +55,34 @@ class StandbyProcess:
             self._heed(command)
         return None
 
-    def take(self) -> tuple[WarmClients | None, Mapping[int, PreparedPartition]]:
-        """What is connected, and what is prepared of partitions; nothing more will be."""
-        prepared = self._preparation.take() if self._preparation is not None else {}
+    def take(self, role: Serve) -> tuple[WarmClients | None, Mapping[int, PreparedPartition]]:
+        """What is connected, and what is prepared of partitions, its own or others; nothing more will be."""
+        wanted = role.partitions if role.role == "olap" else ()
+        prepared = self._preparation.take(wanted) if self._preparation is not None else {}
         return self._warmth.take(), prepared
 
     def _wait_s(self) -> float:
-        if not self._told:
+        if self._preparation is not None and self._told_s is None:
             return _PREPARING_LOOK_S
         return _LOOK_S if self._slot.warm else _COLD_LOOK_S
 
     def _heed(self, command: Command | None) -> None:
         if isinstance(command, Prepare):
             self._drop()
-            self._preparation, self._told = self._prepare(command), False
+            self._preparation = self._prepare(command)
 
     def _look_after_preparation(self) -> None:
         preparation = self._preparation
         if preparation is None:
             return
-        if not self._told and preparation.done:
-            self._told = True
-            self._since = time.monotonic()
+        if self._told_s is not None:
+            if time.monotonic() - self._told_s > _KEEP_PREPARED_S:
+                self._drop()
+        elif preparation.done:
+            self._told_s = time.monotonic()
             self._pipe.tell(Prepared(preparation.asked.partitions))
-        if self._told and time.monotonic() - self._since > _KEEP_PREPARED_S:
-            self._drop()
 
     def _drop(self) -> None:
         if self._preparation is not None:
             self._preparation.drop()
-        self._preparation, self._told = None, True
+        self._preparation = self._told_s = None

@@ -39,7 +39,7 @@ OPTIMIZE = ("-XX:TieredStopAtLevel=4", "-XX:-UseSerialGC", "-XX:+UseG1GC", "-XX:
 
 Behind three minutes of that compiler three of them took 0.95 CPUs where without it they took 1.4, under 500
 events/s and four exactly-once workers. The serial collector's pauses were what a hundredth of these events
-waited for: 31 ms at the 99th percentile with it, 11 with G1.
+waited for: 31 ms at the 99th percentile with it, 7 with G1.
 """
 
 _SLF4J = "org.slf4j.simpleLogger"

@@ -160,7 +160,7 @@ class Rollout(Operation):
         told = (child, seat.partitions) == self._preparing
         if not told and self._still_connects(child):
             return
-        if self._still_prepares(child, seat):
+        if self._still_prepares(child, seat, told=told):
             return
         self._stop_looking()
         self._waiting = False
@@ -182,7 +182,7 @@ class Rollout(Operation):
         self._look_in(_LOOK_S, self._replace_if_ready)
         return True
 
-    def _still_prepares(self, child: Child, seat: Seat) -> bool:
+    def _still_prepares(self, child: Child, seat: Seat, *, told: bool) -> bool:
         """Whether to wait until it says that it has prepared, or for too long; it is told to, if it was not.
 
         It may be another one than before, since that one has died or was given the seat of one that has; or
@@ -190,7 +190,7 @@ class Rollout(Operation):
         """
         if seat.role != "olap" or seat.child is None:
             return False
-        if (child, seat.partitions) != self._preparing:
+        if not told:
             self._preparing, self._prepared = (child, seat.partitions), False
             self._floor.prepare(child, seat)
             self._look_in(_MENTIONED_AFTER_S, self._mention_preparation)

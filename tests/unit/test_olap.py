@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from bytecodes import bytecodes
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from patience import until
 from simulated_brokers import END_TXN, SimulatedBrokers
 
 from supervisor.contract.board import Board, OlapPartition, Stage, WorkerSlot
@@ -314,13 +315,12 @@ def test_who_has_prepared_takes_over_with_what_its_predecessor_has_added_since(r
         first.step()
     first._work[0].commit()
     preparation = running.prepare(0, 1)
-    while not preparation.done:
-        time.sleep(0.005)
+    until(lambda: preparation.done)
     running.produce(b"{}")
     while restored(first) != {None: 2}:
         first.step()
     first.drain()
-    prepared = preparation.take()
+    prepared = preparation.take((0, 1))
     assert set(prepared) == {0, 1}
     transactions = [one.transaction for one in prepared.values()]
     second = running.worker(partitions=2, prepared=prepared)

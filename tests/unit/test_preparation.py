@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
+from patience import PATIENCE_S, until
 from simulated_brokers import INIT_PRODUCER_ID, SimulatedBrokers
 
 from supervisor.contract.messages import Prepare
@@ -22,21 +23,14 @@ from workers.state import Changelog
 from workers.transaction import Transaction
 from workers.windows import WindowedCounts
 
-PATIENCE_S = 30.0
 PIPELINE = load(logins.__name__)
 CHANGELOG = Settings().topics.changelog.name
+BOTH = (0, 1)
 
 
 def prepare(brokers: SimulatedBrokers, *partitions: int, cpus: tuple[int, ...] = ()) -> Preparation:
     kafka = Kafka(bootstrap_servers=brokers.bootstrap, client={"log_level": 0})
     return roles.prepare(Settings(kafka=kafka), PIPELINE, Prepare(partitions, cpus))
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def until_done(preparation: Preparation) -> None:
@@ -57,6 +51,15 @@ def topics(brokers: SimulatedBrokers) -> None:
         brokers.create_topic(topic.name, 2)
 
 
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[Changelog]:
+    """Those that are closed, as they are."""
+    found: list[Changelog] = []
+    close = Changelog.close
+    monkeypatch.setattr(Changelog, "close", lambda self: (found.append(self), close(self)))
+    return found
+
+
 def restored(changelog: Changelog) -> int | None:
     return changelog.restore(PIPELINE.dimensions, WindowedCounts(3_600))
 
@@ -66,7 +69,7 @@ def test_transactions_are_connected_and_not_opened(brokers: SimulatedBrokers) ->
     brokers.answer(INIT_PRODUCER_ID, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     preparation = prepare(brokers, 1, 0)
     until_done(preparation)
-    prepared = preparation.take()
+    prepared = preparation.take(BOTH)
     assert set(prepared) == {0, 1}
     with pytest.raises(WorkerError, match="TRANSACTIONAL_ID_AUTHORIZATION_FAILED"):
         prepared[1].transaction.open()
@@ -84,7 +87,7 @@ def test_the_state_is_read_ahead_and_then_what_its_owner_has_added(brokers: Simu
     preparation = prepare(brokers, 1)
     until_done(preparation)
     write(brokers, 1, 8)
-    changelog = preparation.take()[1].changelog
+    changelog = preparation.take(BOTH)[1].changelog
     changelog.read_on()
     assert restored(changelog) == 8
     changelog.close()
@@ -94,7 +97,7 @@ def test_state_that_comes_to_be_only_after_it_was_prepared_is_found(brokers: Sim
     preparation = prepare(brokers, 0)
     until_done(preparation)
     write(brokers, 0, 3)
-    changelog = preparation.take()[0].changelog
+    changelog = preparation.take(BOTH)[0].changelog
     changelog.read_on()
     assert restored(changelog) == 3
     changelog.close()
@@ -115,10 +118,10 @@ def test_what_is_taken_before_it_is_connected_is_not_begun(
     preparation = prepare(brokers, 0, 1)
     assert connecting.wait(PATIENCE_S)
     assert not preparation.done
-    assert preparation.take() == {}
+    assert preparation.take(BOTH) == {}
     taken.set()
     until_done(preparation)
-    assert preparation.take() == {}
+    assert preparation.take(BOTH) == {}
     assert begun == []
 
 
@@ -146,7 +149,7 @@ def test_what_is_read_by_half_is_taken_and_read_on_by_who_needs_it(
         patched.setattr(Changelog, "read_on", slowly)
         preparation = prepare(brokers, 0, 1)
         assert reading.wait(PATIENCE_S)
-        prepared = preparation.take()
+        prepared = preparation.take(BOTH)
     assert set(prepared) == {0}
     assert beats == 1
     assert preparation.done
@@ -156,26 +159,45 @@ def test_what_is_read_by_half_is_taken_and_read_on_by_who_needs_it(
 
 
 def test_what_comes_after_everything_was_taken_is_closed(
-    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch, closed: list[Changelog]
 ) -> None:
     """The thread has read everything, but is late; who takes does not wait for it for ever."""
     monkeypatch.setattr(preparation_module, "_STOP_S", 0.01)
-    closed: list[Changelog] = []
     reading, taken = threading.Event(), threading.Event()
 
     def late(self: Changelog, beat: Callable[[], None]) -> None:
         reading.set()
         assert taken.wait(PATIENCE_S)
 
-    close = Changelog.close
     monkeypatch.setattr(Changelog, "read_on", late)
-    monkeypatch.setattr(Changelog, "close", lambda self: (closed.append(self), close(self)))
     preparation = prepare(brokers, 0, 1)
     assert reading.wait(PATIENCE_S)
-    assert preparation.take() == {}
+    assert preparation.take(BOTH) == {}
     taken.set()
     until_done(preparation)
-    assert preparation.take() == {}
+    assert preparation.take(BOTH) == {}
+    assert len(closed) == 1
+
+
+def test_who_wants_other_partitions_does_not_wait_for_what_is_being_read(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch, closed: list[Changelog]
+) -> None:
+    """A worker has died, and whoever gets its partitions was about to prepare for others."""
+    reading, taken = threading.Event(), threading.Event()
+
+    def long(self: Changelog, beat: Callable[[], None]) -> None:
+        reading.set()
+        assert taken.wait(PATIENCE_S)
+
+    monkeypatch.setattr(preparation_module, "_STOP_S", PATIENCE_S)
+    monkeypatch.setattr(Changelog, "read_on", long)
+    preparation = prepare(brokers, 0)
+    assert reading.wait(PATIENCE_S)
+    began = time.monotonic()
+    assert preparation.take((1,)) == {}
+    assert time.monotonic() - began < PATIENCE_S / 2
+    taken.set()
+    until_done(preparation)
     assert len(closed) == 1
 
 
@@ -191,17 +213,13 @@ def test_it_keeps_to_the_cpus_of_the_role(brokers: SimulatedBrokers, monkeypatch
     assert os.sched_getaffinity(0) == ours
 
 
-def test_what_nobody_needs_any_more_is_closed(
-    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_nobody_needs_any_more_is_closed(brokers: SimulatedBrokers, closed: list[Changelog]) -> None:
     preparation = prepare(brokers, 0, 1)
     until_done(preparation)
-    closed: list[Changelog] = []
-    close = Changelog.close
-    monkeypatch.setattr(Changelog, "close", lambda self: (closed.append(self), close(self)))
+    assert closed == []
     preparation.drop()
     until(lambda: len(closed) == 2)
-    assert preparation.take() == {}
+    assert preparation.take(BOTH) == {}
 
 
 @pytest.mark.parametrize("error", [BrokersAway("no"), KafkaException(KafkaError(KafkaError._FAIL))], ids=repr)
@@ -221,7 +239,7 @@ def test_what_cannot_be_prepared_is_left_to_the_role(
     monkeypatch.setattr(*where, refuse)
     preparation = prepare(brokers, 0)
     until_done(preparation)
-    assert preparation.take() == {}
+    assert preparation.take(BOTH) == {}
     assert failures == []
 
 
@@ -234,4 +252,4 @@ def test_where_no_thread_can_be_had_the_role_does_everything_itself(
     monkeypatch.setattr(threading.Thread, "start", none)
     preparation = prepare(brokers, 0)
     assert preparation.done
-    assert preparation.take() == {}
+    assert preparation.take(BOTH) == {}

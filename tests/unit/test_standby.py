@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S, until
 
 from supervisor.contract.board import Board, Stage
 from supervisor.contract.messages import (
@@ -26,7 +26,6 @@ from workers import standby
 from workers.pipe import Orphaned, Pipe
 from workers.standby import StandbyProcess
 
-PATIENCE_S = 30.0
 SERVE = Serve("olap", 0, (2,), (), 10)
 
 
@@ -43,7 +42,7 @@ class FakePreparation:
         self.done = False
         self.dropped = False
 
-    def take(self) -> dict[int, str]:
+    def take(self, _wanted: object) -> dict[int, str]:
         return dict.fromkeys(self.asked.partitions, "prepared")
 
     def drop(self) -> None:
@@ -81,12 +80,6 @@ class Waiting:
         assert self.ours.poll(PATIENCE_S)
         return decode_report(self.ours.recv_bytes())
 
-    def until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not holds():
-            assert time.monotonic() < deadline
-            self.thread.join(0.01)
-
     def result(self) -> object:
         self.thread.join(PATIENCE_S)
         (found,) = self.found
@@ -106,7 +99,7 @@ def test_it_waits_until_it_is_given_a_role(waiting: Waiting) -> None:
     waiting.tell(SERVE)
     assert waiting.result() == SERVE
     assert waiting.slot.stage == Stage.STANDBY
-    assert waiting.process.take() == ("warm", {})
+    assert waiting.process.take(SERVE) == ("warm", {})
 
 
 def test_told_to_stop_it_has_no_role(waiting: Waiting) -> None:
@@ -126,14 +119,14 @@ def test_without_a_supervisor_it_is_an_orphan(waiting: Waiting) -> None:
 
 def test_it_says_once_when_it_has_prepared_and_takes_that_into_its_role(waiting: Waiting) -> None:
     waiting.tell(Prepare((2, 0)))
-    waiting.until(lambda: bool(waiting.preparations))
+    until(lambda: bool(waiting.preparations))
     assert not waiting.ours.poll(0.1)
     waiting.preparations[0].done = True
     assert waiting.told() == Prepared((2, 0))
     waiting.tell(SERVE)
     assert waiting.result() == SERVE
     assert not waiting.ours.poll()
-    assert waiting.process.take() == ("warm", {2: "prepared", 0: "prepared"})
+    assert waiting.process.take(SERVE) == ("warm", {2: "prepared", 0: "prepared"})
 
 
 def test_what_was_prepared_makes_way_for_what_is_wanted_next(waiting: Waiting) -> None:
@@ -143,18 +136,18 @@ def test_what_was_prepared_makes_way_for_what_is_wanted_next(waiting: Waiting) -
     assert waiting.result() == SERVE
     first, second = waiting.preparations
     assert (first.dropped, second.dropped) == (True, False)
-    assert waiting.process.take() == ("warm", {2: "prepared"})
+    assert waiting.process.take(SERVE) == ("warm", {2: "prepared"})
 
 
 def test_what_is_prepared_and_does_not_come_to_be_used_is_not_kept(
     waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting.tell(Prepare((2,)))
-    waiting.until(lambda: bool(waiting.preparations))
+    until(lambda: bool(waiting.preparations))
     waiting.preparations[0].done = True
     assert waiting.told() == Prepared((2,))
     monkeypatch.setattr(standby, "_KEEP_PREPARED_S", 0.0)
-    waiting.until(lambda: waiting.preparations[0].dropped)
+    until(lambda: waiting.preparations[0].dropped)
     waiting.tell(SERVE)
     assert waiting.result() == SERVE
-    assert waiting.process.take() == ("warm", {})
+    assert waiting.process.take(SERVE) == ("warm", {})

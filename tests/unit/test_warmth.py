@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 from confluent_kafka import TopicPartition
+from patience import PATIENCE_S, until
 from simulated_brokers import SimulatedBrokers
 
 from supervisor.contract.settings import Kafka, Settings
 from workers import roles, warmth
 from workers.warmth import WarmClients, Warmth
-
-PATIENCE_S = 30.0
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +31,6 @@ def warm_up(bootstrap: str) -> Warmth:
 def create_topics(brokers: SimulatedBrokers) -> None:
     for topic in Settings().topics.declared().values():
         brokers.create_topic(topic.name, 2)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def threads_of_warmth() -> int:
