@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import Struct
 
-from supervisor.contract.faults import ConfigurationFault, Fault
+from supervisor.contract.faults import BrokersUnreachable, ConfigurationFault, Fault
 from supervisor.contract.settings import Kafka, Settings
 from supervisor.topics.admin import Admin, Deadline
 from supervisor.topics.declaration import desire
@@ -27,6 +27,8 @@ __all__ = ["Survey", "apply", "bootstrap", "observe", "survey"]
 _REACH_S = 10.0
 _PAUSE_S = (0.02, 0.05, 0.1, 0.2)
 _QUIET_ROUNDS = 8
+_SILENCE_S = 2.0
+"""Brokers that have not answered for so long are away, not merely slow."""
 
 Report = Callable[[str], None]
 Heed = Callable[[], None]
@@ -141,17 +143,29 @@ class _Convergence:
     def run(self, deadline: Deadline, report: Report, *, starting: bool = False) -> Observed:
         """Look, plan and act until nothing is left to do or to wait for."""
         rounds = 0
+        late: Fault | None = None
+        heard = Deadline(0.0)
         while True:
-            observed, found = self._look(deadline)
-            if starting and _brokers_may_come(found.refusals) and not deadline.passed():
+            try:
+                observed, found = self._look(deadline)
+            except BrokersUnreachable:
+                # The deadline cuts the last look short. Who answered until then has not gone away, and what
+                # was waited for is the cause.
+                if late is None or heard.passed():
+                    raise
+                raise late from None
+            heard = Deadline(_SILENCE_S)
+            if starting and _brokers_may_come(found.refusals):
                 waiting = [refusal.cause for refusal in found.refusals]
+                late = refusals_fault(_refused(found.refusals, _obstacles(found.drift, starting)))
             else:
                 _refuse(found.refusals, _obstacles(found.drift, starting))
                 waiting = self._act(found, deadline, report) or self._waiting(observed, deadline)
-            if not waiting:
-                return observed
+                if not waiting:
+                    return observed
+                late = self._late(waiting, deadline)
             if deadline.passed():
-                raise self._late(waiting, deadline)
+                raise late
             if rounds == _QUIET_ROUNDS:
                 report(f"waiting: {waiting[0]}")
             deadline.pause(_PAUSE_S[min(rounds, len(_PAUSE_S) - 1)])
@@ -196,9 +210,13 @@ class _Convergence:
 
 
 def _refuse(refusals: Sequence[Refusal], drift: Sequence[ReplicationDrift]) -> None:
-    every = [*refusals, *map(_drift_refusal, drift)]
+    every = _refused(refusals, drift)
     if every:
         raise refusals_fault(every)
+
+
+def _refused(refusals: Sequence[Refusal], drift: Sequence[ReplicationDrift]) -> list[Refusal]:
+    return [*refusals, *map(_drift_refusal, drift)]
 
 
 def _drift_refusal(drift: ReplicationDrift) -> Refusal:

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from supervisor.cluster.cluster import Cluster
 from supervisor.contract.faults import BrokersUnreachable, Fault
 from supervisor.contract.settings import Kafka, Settings, Topics
+from supervisor.topics import converge
 from supervisor.topics.converge import apply, bootstrap, survey
 
 KINDS = ("input", "output", "aggregates", "dlq", "changelog")
@@ -131,7 +132,7 @@ def test_new_topics_wait_at_start_for_the_brokers_that_their_replicas_need(
     with pytest.raises(Fault, match="replication factor 3 and the cluster has 2 live brokers"):
         apply(declared, 60.0)
     with pytest.raises(Fault, match="replication factor 3 and the cluster has 2 live brokers"):
-        bootstrap(declared, 1.0)
+        bootstrap(declared, 4.0)  # it looks until then, and one look has to be answered
     assert existing(declared) == set()
     results: list[object] = []
     waiting = threading.Event()
@@ -145,6 +146,24 @@ def test_new_topics_wait_at_start_for_the_brokers_that_their_replicas_need(
     start.join(90.0)
     assert len(results) == 1
     assert len(existing(declared)) == 5
+
+
+def test_the_cause_is_what_was_waited_for_when_only_the_last_look_gets_no_answer(
+    whole: Cluster, declared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(converge, "_QUIET_ROUNDS", 0)
+    whole.kill(1)
+    await_live(declared, 2)
+    said: list[str] = []
+
+    def silence(progress: str) -> None:
+        said.append(progress)
+        whole.pause(2)
+        whole.pause(3)
+
+    with pytest.raises(Fault, match="replication factor 3 and the cluster has 2 live brokers"):
+        bootstrap(declared, 1.5, silence)
+    assert said, "the brokers were silenced while it waited"
 
 
 def test_at_start_brokers_that_are_all_away_are_waited_for(whole: Cluster, declared: Settings) -> None:
