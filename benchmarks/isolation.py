@@ -38,6 +38,7 @@ _BROKERS = 3
 _HEAP_MB = 1024
 _RATE = 500
 _WARM_UP_S = 10.0
+_WARM_UP_DRAINS = 3
 _TOPIC = "logins"
 _SLO_MS = 50.0
 _TO_IDLE = 2.0
@@ -83,8 +84,9 @@ def main(
         load.start()
         time.sleep(_WARM_UP_S)
         course = Course(servers, _TOPIC, backlog, idle_s, most_s)
-        # Brokers compile themselves meanwhile; else only the first one would meet that.
-        course.drain(UNGUIDED)
+        # Brokers compile themselves meanwhile; else only the first ones would meet that.
+        for _ in range(_WARM_UP_DRAINS):
+            course.drain(UNGUIDED)
         if mode == "governor":
             found = _governed(course, load, rounds, slo)
         else:

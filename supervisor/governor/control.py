@@ -5,8 +5,11 @@ taken from its descendants:
 
 - it acts on delay, before anything is lost (LEDBAT, Vegas): below a band about the target it grows, above it
   shrinks the more, the more the target is exceeded, within it stays, so that it does not oscillate;
-- it grows as CUBIC does (RFC 9438): fast towards the last rate that was too much, slowly about it, and ever
-  faster beyond, so that what was given up is back within five seconds once there is room;
+- it grows as CUBIC does (RFC 9438): fast towards the last rate that was too much, slowly about it, and faster
+  beyond. But never so fast that the half second until the delay tells of it would carry it far into what is
+  too much;
+- where no such rate is known, or it has been passed by half, it doubles each second, so that what was given
+  up is back within five seconds once there is room;
 - a rate that is not used does not grow (RFC 7661): else it would stand at any height when a backlog comes.
 
 The target is ``realtime.slo_p99_ms``. How late events are although the OLAP side rests, or is at its floor,
@@ -42,9 +45,11 @@ _LEAST_CUT, _MOST_CUT = 0.92, 0.5
 _AGAIN_S = 0.3
 
 _FIRST_RATE = 20_000.0
-_DOUBLING_S = 0.5
+_DOUBLING_S = 1.0
 _NOBODY_GETS_THERE = 1e9
 _CUBIC = 0.1
+_STEEPEST = 1.3
+_PASSED = 1.5
 _LONGEST_STEP_S = 0.5
 _USED = 0.5
 
@@ -218,10 +223,11 @@ class Control:
             self._state = State.FLOOR
             return
         base = max(self._floor, min(self._rate, reading.used * 1.1))
-        # Less than last time: there is less room than there was, so aim below where it got (RFC 9438, 4.7).
-        self._most = base if self._most is None or base >= self._most else (base + base * _MOST_CUT) / 2
         # By the root: close to what is carried, delay grows much faster than the rate.
-        self._rate = max(self._floor, base * min(_LEAST_CUT, max(_MOST_CUT, pressure**-0.5)))
+        cut = min(_LEAST_CUT, max(_MOST_CUT, pressure**-0.5))
+        # Less than last time: there is less room than there was, so aim below where it got (RFC 9438, 4.7).
+        self._most = base if self._most is None or base >= self._most else base * (1 + cut) / 2
+        self._rate = max(self._floor, base * cut)
         self._good = self._rate
         self._climb_s = (max(0.0, 1 - self._rate / self._most) / _CUBIC) ** (1 / 3)
         self._growing_s = 0.0
@@ -245,7 +251,9 @@ class Control:
         else:
             self._growing_s += elapsed
             aim = self._most * (1 + _CUBIC * (self._growing_s - self._climb_s) ** 3)
-            self._rate = max(self._rate, aim)
+            self._rate = max(self._rate, min(aim, max(self._most, self._rate * _STEEPEST**elapsed)))
+            if self._rate > _PASSED * self._most:
+                self._most = None
         self._good = self._rate = min(self._rate, _NOBODY_GETS_THERE)
 
     # -- what remains without the OLAP side -------------------------------------------------------------

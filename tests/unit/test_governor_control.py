@@ -117,6 +117,20 @@ def test_a_backlog_begins_gently() -> None:
     assert max(moment.used for moment in seen) < 100_000
 
 
+def test_beyond_the_last_limit_it_goes_step_by_step() -> None:
+    """What a rate does is seen half a second later."""
+
+    def change(s: float, plant: Plant) -> None:
+        if s >= 20:
+            plant.capacity, plant.demand = 400_000, 520_000
+
+    seen = run(Plant(100_000), 30, Control(SLO_MS, FLOOR), change)
+    limit = max(rates(seen, 15, 20))
+    beyond = [moment.rate for moment in seen if moment.s >= 20 and limit < moment.rate < 1.4 * limit]
+    assert len(beyond) >= 10
+    assert all(later <= 1.15 * rate for rate, later in zip(beyond, beyond[5:], strict=False))
+
+
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_it_does_not_oscillate(seed: int) -> None:
     seen = run(Plant(100_000, seed=seed), 90, Control(SLO_MS, FLOOR))
