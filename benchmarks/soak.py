@@ -85,7 +85,7 @@ def main(
     # Whoever ends it early leaves nothing running: brokers, sender and product are stopped on the way out.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     machine = Machine()
-    with Cluster.start(brokers=_BROKERS, heap_mb=_HEAP_MB, notify=_say) as cluster:
+    with Cluster.start(brokers=_BROKERS, heap_mb=_HEAP_MB, optimize=True, notify=_say) as cluster:
         soak = Soak(cluster, rate, keys)
         try:
             soak.start(warm_up)

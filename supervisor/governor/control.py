@@ -14,8 +14,8 @@ taken from its descendants:
 
 The target is ``realtime.slo_p99_ms``. How late events are although the OLAP side rests, or is at its floor,
 is not the OLAP side's doing, and holding it back would be in vain: what counts is what is beyond that, and
-the target is never less than twice of it. Where that is not known and events are late, the OLAP side goes to
-its floor for a moment, to learn it, as BBR probes for the delay of an empty path.
+the target is never less than twice of it. Where that is not known and events are late beside a backlog, the
+OLAP side goes to its floor for a moment, to learn it, as BBR probes for the delay of an empty path.
 
 There is no limit while the real-time side is silent, or nothing is known of it.
 """
@@ -96,6 +96,8 @@ class Reading:
     """Records that it has not read."""
     used: float
     """Events a second that the OLAP side has processed lately."""
+    behind: bool
+    """Whether the OLAP side has a backlog, as far as is known."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ class Control:
         if self._state is State.PROBING:
             if len(self._rests) >= _RESTS_ENOUGH or reading.now_s >= self._probe_until_s:
                 self._arm(reading.now_s)
-        elif pressure > _GROW_BELOW and not self._rest_known and reading.now_s >= self._probe_again_s:
+        elif pressure > _GROW_BELOW and self._may_probe(reading):
             self._probe(reading.now_s)
         elif pressure > 1:
             self._shrink(pressure, reading)
@@ -209,6 +211,10 @@ class Control:
     def _pressure(self, late_ms: float, slo_ms: float, rest_ms: float) -> float:
         """Of what lies between rest and target, how much is used: 0 as at rest, above 1 too late."""
         return (late_ms - rest_ms) / (max(slo_ms, _HEADROOM * rest_ms) - rest_ms)
+
+    def _may_probe(self, reading: Reading) -> bool:
+        # Who keeps up would have a backlog of seconds by it, for a stall that may not be its doing.
+        return reading.behind and not self._rest_known and reading.now_s >= self._probe_again_s
 
     def _probe(self, now: float) -> None:
         """Nothing tells what is the OLAP side's doing, until it has been out of the way for a moment (as BBR

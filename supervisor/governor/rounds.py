@@ -103,8 +103,9 @@ class Governor:
                     counts=board.worker(seat.child.slot).latency.counts(),
                     lag=sum(max(0, board.topic(p).end - board.realtime(p).position) for p in partitions),
                     used=used,
+                    behind=self._behind > 0,
                 )
-        return Reading(now, None, (), 0, used)
+        return Reading(now, None, (), 0, used, self._behind > 0)
 
     def _used(self, now: float) -> float:
         """Events a second that the OLAP side has processed in the last half second or so."""

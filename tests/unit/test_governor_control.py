@@ -32,13 +32,17 @@ class Moment(NamedTuple):
 
 
 class Plant:
-    """Brokers of ``capacity`` events a second, workers of ``demand``, and ``realtime`` events a second."""
+    """Brokers of ``capacity`` events a second, workers of ``demand``, and ``realtime`` events a second.
+
+    There is a backlog without an end, or one of what is ``arriving`` a second and not yet processed."""
 
     def __init__(self, capacity: float, demand: float | None = None, realtime: float = 500, seed: int = 1):
         self.capacity = capacity
         self.demand = demand or 1.3 * capacity
         self.realtime = realtime
         self.base_ms, self.noise_ms, self.skew_ms = 3.0, 1.0, 0.0
+        self.arriving: float | None = None
+        self.backlog = 1.0
         self.lag = 0
         self.heard = True
         self.now_s = 1_000.0
@@ -50,6 +54,11 @@ class Plant:
 
     def tick(self, rate: int) -> float:
         used = min(rate or self.demand, self.demand)
+        if self.arriving is not None:
+            # Each of four partitions may have what those with a backlog are to share.
+            used = used if self.backlog else min(4 * rate or self.demand, self.demand)
+            used = min(used, self.backlog / STEP_S + self.arriving)
+            self.backlog = max(0.0, self.backlog + (self.arriving - used) * STEP_S)
         self.queue_s = min(1.0, max(0.0, self.queue_s + (used / self.capacity - 1) * STEP_S))
         busy = min(0.99, used / self.capacity)
         self._due += self.realtime * STEP_S
@@ -80,6 +89,7 @@ def run(
                 list(plant.counts),
                 plant.lag,
                 sum(lately) / len(lately),
+                plant.backlog > 0,
             )
         )
         rate = decision.rate
@@ -229,6 +239,20 @@ def test_what_is_known_of_rest_before_a_backlog_comes_need_not_be_looked_for() -
     assert used(seen, 20, 40) > 0.75 * 100_000
 
 
+def test_who_keeps_up_is_not_sent_to_the_floor_for_a_stall() -> None:
+    """Twenty thousand events a second arrive and are processed; a broker stalls for half a second."""
+    plant = Plant(1_000_000, demand=200_000)
+    plant.arriving, plant.backlog = 20_000, 0.0
+
+    def change(s: float, plant: Plant) -> None:
+        plant.skew_ms = 350 if 20 <= s < 20.5 else 0
+
+    seen = run(plant, 40, Control(SLO_MS, FLOOR), change)
+    assert State.PROBING not in {moment.state for moment in seen}
+    assert used(seen, 20, 25) > 0.95 * 20_000
+    assert plant.backlog == 0
+
+
 @pytest.mark.parametrize("noise_ms", [15.0, 30.0])
 def test_on_a_machine_that_is_late_at_rest_too_most_of_the_rate_stays_and_soon(noise_ms: float) -> None:
     """At rest the 99th percentile is beyond the target, or close to it, and varies."""
@@ -355,7 +379,7 @@ def test_any_counts_in_any_order_are_borne(data: st.DataObject) -> None:
         counts[data.draw(st.integers(0, BUCKETS - 1))] += data.draw(st.integers(0, 10_000))
         source = data.draw(st.sampled_from([None, 1, 1, 1, 2]))
         lag, busy = data.draw(st.integers(0, 10**9)), data.draw(st.floats(0, 1e7))
-        decision = control.step(Reading(now, source, list(counts), lag, busy))
+        decision = control.step(Reading(now, source, list(counts), lag, busy, data.draw(st.booleans())))
         assert decision.rate == 0 or decision.rate >= FLOOR
         assert (decision.rate == 0) == (decision.state is State.FREE)
 
