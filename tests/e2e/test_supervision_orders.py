@@ -111,7 +111,7 @@ def test_a_restart_replaces_one_worker_or_all_one_after_the_other(playing: Playi
 def preparing(troupe: Troupe) -> dict[int, list[int]]:
     """Which partitions each process in standby was told to prepare for."""
     found = troupe.run_dir.glob("*.prepared")
-    return {int(path.stem): json.loads(path.read_text() or "[]") for path in found}
+    return {int(path.stem): json.loads(path.read_text()) for path in found}
 
 
 def test_a_worker_is_replaced_by_one_that_has_prepared_for_its_partitions(playing: Playing) -> None:

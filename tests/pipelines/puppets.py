@@ -223,7 +223,9 @@ def _prepare(settings: Settings, _pipeline: object, asked: Prepare) -> Preparati
     """Notes the partitions, and takes as long as the script says, by "preparing_s" of "spare"."""
     directory = run_dir(settings, os.environ)
     part = _part_of("spare", directory)
-    (directory / f"{os.getpid()}.prepared").write_text(json.dumps(asked.partitions))
+    whole = directory / f"{os.getpid()}.preparing"  # who looks, and kills on seeing it, finds all of it
+    whole.write_text(json.dumps(asked.partitions))
+    whole.replace(whole.with_suffix(".prepared"))
 
     def transaction(_partition: int) -> Transaction:
         time.sleep(part.get("preparing_s", 0))
