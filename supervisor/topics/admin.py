@@ -21,7 +21,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its public 
 
 from supervisor.contract.faults import BrokersUnreachable, ConfigurationFault
 from supervisor.contract.settings import Kafka
-from supervisor.topics.errors import MISSING, contended, fault, one_line, refusal, refusals_fault, transient
+from supervisor.topics.errors import (
+    MISSING,
+    answered,
+    contended,
+    fault,
+    one_line,
+    refusal,
+    refusals_fault,
+    transient,
+)
 from supervisor.topics.model import (
     Action,
     Broker,
@@ -79,7 +88,12 @@ class Admin:
         self._config = _client_config(kafka)
         self._errors: list[KafkaError] = []
         self._attempt_s = _FIRST_ATTEMPT_S
+        self._answered_s = float("-inf")
         self._client = self._connect(self.servers)
+
+    def silent_s(self) -> float:
+        """For how long no broker has answered anything, be it by a refusal; infinite if none ever has."""
+        return time.monotonic() - self._answered_s
 
     def observe(self, topics: Sequence[str], deadline: Deadline) -> Observed:
         """The live brokers, and those of ``topics`` that exist. Asks again until the deadline."""
@@ -215,6 +229,7 @@ class Admin:
                 seen = client.list_topics(timeout=max(deadline.left_s(), _POLL_S))
             except KafkaException:
                 return None
+            self._answered_s = time.monotonic()
             if seen.orig_broker_id == broker.id or _address(seen.orig_broker_name) == _plain(address):
                 known = [name for name in topics if name in seen.topics]
                 values = _configs_at(client, broker, known, timeout_s)
@@ -239,6 +254,8 @@ class Admin:
 
     def _wait(self, futures: Sequence[Future[Any]]) -> None:
         """Until all are done; every request carries its own timeout, so that this ends."""
+        for future in futures:
+            future.add_done_callback(self._note_answer)
         while wait(futures, timeout=_POLL_S).not_done:
             self._heed()
             self._client.poll(0)
@@ -249,6 +266,12 @@ class Admin:
                         "correct the sasl.* settings in kafka.client",
                     )
         self._client.poll(0)
+
+    def _note_answer(self, future: Future[Any]) -> None:
+        """In a thread of the client's: writes one number, which needs no lock."""
+        error = _error(future)
+        if error is None or answered(error):
+            self._answered_s = time.monotonic()
 
     def _result(self, future: Future[Any], doing: str) -> Any:
         error = _error(future)

@@ -28,7 +28,7 @@ _REACH_S = 10.0
 _PAUSE_S = (0.02, 0.05, 0.1, 0.2)
 _QUIET_ROUNDS = 8
 _SILENCE_S = 2.0
-"""Brokers that have not answered for so long are away, not merely slow."""
+"""Brokers that have answered nothing for so long are away, not merely slow."""
 
 Report = Callable[[str], None]
 Heed = Callable[[], None]
@@ -77,7 +77,7 @@ def apply(
     enough replicas in sync. ``approve`` sees the plan first, once, if there is something to do; when it says
     no, nothing is changed and None is returned. ``timeout_s`` counts from there.
 
-    Raises Fault; what was done up to then stays, and another run goes on from there."""
+    Raises Fault, as ``bootstrap``; what was done up to then stays, and another run goes on from there."""
     wanted = desire(settings.topics) if desired is None else desired
     convergence = _Convergence(settings.kafka, wanted, heed)
     first = convergence.survey(Deadline(min(_REACH_S, timeout_s)))
@@ -101,12 +101,19 @@ def bootstrap(
     degraded cluster can be worked with, and more replicas than declared are no obstacle: that is how a
     running reassignment looks.
 
-    Raises Fault if the topics cannot be had as declared, BrokersUnreachable if there is no answer in time."""
+    Raises Fault if the topics cannot be had as declared in time, BrokersUnreachable if the brokers gave no
+    answer, or none for the last two seconds of it."""
     desired = [
         msgspec.structs.replace(wanted, partitions=max(wanted.partitions, partitions))
         for wanted in desire(settings.topics)
     ]
     return _Convergence(settings.kafka, desired).run(Deadline(timeout_s), report, starting=True)
+
+
+class _Wait(Struct, frozen=True):
+    cause: str
+    late: Fault
+    """What is raised if the deadline passes before it is over."""
 
 
 class _Convergence:
@@ -143,33 +150,35 @@ class _Convergence:
     def run(self, deadline: Deadline, report: Report, *, starting: bool = False) -> Observed:
         """Look, plan and act until nothing is left to do or to wait for."""
         rounds = 0
-        late: Fault | None = None
-        heard = Deadline(0.0)
+        wait: _Wait | None = None
         while True:
             try:
-                observed, found = self._look(deadline)
+                observed, wait = self._round(deadline, report, starting=starting)
             except BrokersUnreachable:
-                # The deadline cuts the last look short. Who answered until then has not gone away, and what
-                # was waited for is the cause.
-                if late is None or heard.passed():
+                # The deadline cuts the last round short. Brokers that answered a moment ago have not gone
+                # away, and what was waited for is the cause.
+                if wait is None or self._admin.silent_s() > _SILENCE_S:
                     raise
-                raise late from None
-            heard = Deadline(_SILENCE_S)
-            if starting and _brokers_may_come(found.refusals):
-                waiting = [refusal.cause for refusal in found.refusals]
-                late = refusals_fault(_refused(found.refusals, _obstacles(found.drift, starting)))
-            else:
-                _refuse(found.refusals, _obstacles(found.drift, starting))
-                waiting = self._act(found, deadline, report) or self._waiting(observed, deadline)
-                if not waiting:
-                    return observed
-                late = self._late(waiting, deadline)
+                raise wait.late from None
+            if wait is None:
+                return observed
             if deadline.passed():
-                raise late
+                raise wait.late
             if rounds == _QUIET_ROUNDS:
-                report(f"waiting: {waiting[0]}")
+                report(f"waiting: {wait.cause}")
             deadline.pause(_PAUSE_S[min(rounds, len(_PAUSE_S) - 1)])
             rounds += 1
+
+    def _round(self, deadline: Deadline, report: Report, *, starting: bool) -> tuple[Observed, _Wait | None]:
+        """What is there, and what is to be waited for before the next look; None once all is as declared."""
+        observed, found = self._look(deadline)
+        obstacles = _obstacles(found.drift, starting)
+        if starting and _brokers_may_come(found.refusals):
+            late = refusals_fault(_refused(found.refusals, obstacles))
+            return observed, _Wait(found.refusals[0].cause, late)
+        _refuse(found.refusals, obstacles)
+        waiting = self._act(found, deadline, report) or self._waiting(observed, deadline)
+        return observed, _Wait(waiting[0], self._late(waiting, deadline)) if waiting else None
 
     def _look(self, deadline: Deadline) -> tuple[Observed, Plan]:
         observed = self.observe(deadline)

@@ -12,6 +12,7 @@ from supervisor.topics.model import Action, CreateTopic, ExtendTopic, Refusal, R
 __all__ = [
     "AUTHORIZATION",
     "MISSING",
+    "answered",
     "contended",
     "fault",
     "one_line",
@@ -58,6 +59,12 @@ def one_line(text: str) -> str:
     """A broker's message as part of a sentence: without line breaks or what would act on a terminal."""
     joined = " ".join(text.split()).removeprefix("Broker: ").removesuffix(".")
     return "".join(c if c.isprintable() else "?" for c in joined)
+
+
+def answered(error: KafkaError) -> bool:
+    """Whether a broker has said so, and not the client for want of an answer. Librdkafka's own codes are
+    those below -1; -1 is a broker's "unknown"."""
+    return error.code() >= KafkaError.UNKNOWN
 
 
 def transient(error: KafkaError) -> bool:
