@@ -138,6 +138,8 @@ def test_a_stop_right_after_the_start_is_not_lost(contained: Callable[..., Conta
     container.start()
 
     def held() -> bool:
+        if "unshare" in container.init().exe():  # between its fork and exec it holds SIGTERM back as well
+            return False
         lines = Path(f"/proc/{container.init().pid}/status").read_text().splitlines()
         blocked = next(line for line in lines if line.startswith("SigBlk:")).split()[1]
         return bool(int(blocked, 16) >> (signal.SIGTERM - 1) & 1)
