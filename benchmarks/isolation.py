@@ -2,7 +2,7 @@
 
     python benchmarks/isolation.py --write                       (with the governor, and without)
     python benchmarks/isolation.py --mode variants --write       (what else can be tried, one after the other)
-    python benchmarks/isolation.py --backlog 200000 --rounds 1 --idle 5
+    python benchmarks/isolation.py --backlog 1000000 --rounds 1 --idle 5
 
 It starts three brokers of its own, fills an input topic once, and lets one installation after the other drain
 it from its beginning, four OLAP workers each, beside 500 real-time events a second in the same topic. What is

@@ -53,8 +53,8 @@ def deviations(brokers: int) -> dict[str, str]:
         "log.retention.hours": "24",
         "log.segment.bytes": str(256 << 20),
         # An index file is mapped at its full size, 10 MiB by default, and there are two to a segment. A disk
-        # that reads ahead as far (8 MiB, say) zeroes all of it at the first entry: for 16 partitions with
-        # three replicas a gigabyte, in which no broker answers. Such a segment needs 768 KiB.
+        # that reads ahead far (8 MiB, say) zeroes so much of it at the first entry: for 16 partitions with
+        # three replicas 96 times, and the brokers answer late meanwhile. Such a segment needs 768 KiB.
         "log.index.size.max.bytes": str(1 << 20),
         # The cleaner takes its buffer from the heap, 128 MiB by default: a quarter of a 512 MiB heap.
         "log.cleaner.dedupe.buffer.size": str(16 << 20),

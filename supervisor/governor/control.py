@@ -8,13 +8,14 @@ taken from its descendants:
 - it grows as CUBIC does (RFC 9438): fast towards the last rate that was too much, slowly about it, and faster
   beyond. But never so fast that the half second until the delay tells of it would carry it far into what is
   too much;
-- where no such rate is known, or it has been passed by half, it doubles each second, so that what was given
-  up is back within five seconds once there is room;
+- what was given up for a moment is back within five seconds: below that last rate it may double each half
+  second, and where none is known, or it has been passed by half, each second;
 - a rate that is not used does not grow (RFC 7661): else it would stand at any height when a backlog comes.
 
 The target is ``realtime.slo_p99_ms``. How late events are although the OLAP side rests, or is at its floor,
 is not the OLAP side's doing, and holding it back would be in vain: what counts is what is beyond that, and
-the target is never less than twice of it. Where that is not known and events are late beside a backlog, the
+the target is never less than twice of it. It is forgotten once events are shown much sooner although the
+OLAP side works. Where that is not known and events are late beside a backlog, the
 OLAP side goes to its floor for a moment, to learn it, as BBR probes for the delay of an empty path.
 
 There is no limit while the real-time side is silent, or nothing is known of it.
@@ -46,9 +47,10 @@ _AGAIN_S = 0.3
 
 _FIRST_RATE = 20_000.0
 _DOUBLING_S = 1.0
+_REGAINING_S = 0.5
 _NOBODY_GETS_THERE = 1e9
 _CUBIC = 0.1
-_STEEPEST = 1.3
+_STEEPEST = 1.3  # in a second
 _PASSED = 1.5
 _LONGEST_STEP_S = 0.5
 _USED = 0.5
@@ -60,6 +62,8 @@ _RESTS_ENOUGH = 5
 _REST_AFTER_S = 0.8
 _REST_KEPT_S = 600.0
 _HEADROOM = 2.0
+_REFUTED = 2.0
+_REFUTING_EVENTS = 100
 _PROBE_S = 4.0
 _PROBE_AGAIN_S = 60.0
 
@@ -189,6 +193,7 @@ class Control:
                 self._shrink(2.0, reading)
             return
         self._delay_ms = look.p99_ms
+        self._forget_refuted(look)
         self._remember_rest(look, reading)
         pressure = max(
             self._pressure(look.p90_ms, self._slo_ms * _P90_SHARE, self._unavoidable(1)),
@@ -203,6 +208,8 @@ class Control:
             self._shrink(pressure, reading)
         elif pressure >= _GROW_BELOW:
             self._state = State.HOLDING
+            if self._most is None:
+                self._leave_slow_start()
         elif reading.used >= _USED * self._rate or self._rate <= self._floor:
             self._grow(pressure, elapsed)
         else:
@@ -227,20 +234,28 @@ class Control:
         if self._rate <= self._floor:
             # Nothing changes by it, so that there is nothing to wait for.
             self._state = State.FLOOR
+            self._climb()
             return
         base = max(self._floor, min(self._rate, reading.used * 1.1))
         # By the root: close to what is carried, delay grows much faster than the rate.
         cut = min(_LEAST_CUT, max(_MOST_CUT, pressure**-0.5))
-        # Less than last time: there is less room than there was, so aim below where it got (RFC 9438, 4.7).
-        self._most = base if self._most is None or base >= self._most else base * (1 + cut) / 2
-        self._rate = max(self._floor, base * cut)
-        self._good = self._rate
-        self._climb_s = (max(0.0, 1 - self._rate / self._most) / _CUBIC) ** (1 / 3)
-        self._growing_s = 0.0
+        if self._most is None or base >= self._most:
+            self._most = base
+        elif self._growing_s > 0:
+            # It got less far than last time: there is less room, so aim below that (RFC 9438, 4.7). Another
+            # cut for the same lateness tells nothing of the kind: it began from what the one before left.
+            self._most = base * (1 + cut) / 2
+        self._good = self._rate = max(self._floor, base * cut)
+        self._climb()
         self._state = State.FLOOR if self._rate <= self._floor else State.REDUCED
-        if self._state is State.FLOOR:
-            self._most = None
         self._begin_anew(reading.now_s)
+
+    def _climb(self) -> None:
+        """From here to the last rate that was too much. So far it is off: (1 - rate / most) / C, to the third
+        root, as RFC 9438 has it (4.2)."""
+        self._growing_s = 0.0
+        if self._most is not None:
+            self._climb_s = (max(0.0, 1 - self._rate / self._most) / _CUBIC) ** (1 / 3)
 
     def _begin_anew(self, now: float) -> None:
         """What is delivered in the next moment was delayed by what was allowed before."""
@@ -249,18 +264,26 @@ class Control:
 
     def _grow(self, pressure: float, elapsed: float) -> None:
         self._state = State.GROWING
-        if self._most is None:
-            if pressure < _LEAVE_SLOW_START:
-                self._rate *= 2 ** (elapsed / _DOUBLING_S)
-            else:
-                self._most, self._climb_s, self._growing_s = self._rate, 0.0, 0.0
+        if self._most is not None:
+            self._grow_about(self._most, elapsed)
+        elif pressure < _LEAVE_SLOW_START:
+            self._rate *= 2 ** (elapsed / _DOUBLING_S)
         else:
-            self._growing_s += elapsed
-            aim = self._most * (1 + _CUBIC * (self._growing_s - self._climb_s) ** 3)
-            self._rate = max(self._rate, min(aim, max(self._most, self._rate * _STEEPEST**elapsed)))
-            if self._rate > _PASSED * self._most:
-                self._most = None
+            self._leave_slow_start()
         self._good = self._rate = min(self._rate, _NOBODY_GETS_THERE)
+
+    def _leave_slow_start(self) -> None:
+        self._most = self._rate
+        self._climb()
+
+    def _grow_about(self, most: float, elapsed: float) -> None:
+        self._growing_s += elapsed
+        aim = most * (1 + _CUBIC * (self._growing_s - self._climb_s) ** 3)
+        fast = self._rate * 2 ** (elapsed / _REGAINING_S)
+        steep = max(min(fast, most), self._rate * _STEEPEST**elapsed)
+        self._rate = max(self._rate, min(aim, steep))
+        if self._rate > _PASSED * most:
+            self._most = None
 
     # -- what remains without the OLAP side -------------------------------------------------------------
 
@@ -275,6 +298,15 @@ class Control:
         while self._rests and now - self._rests[0][0] > _REST_KEPT_S:
             self._rests.popleft()
         self._rests.append((now, look.p90_ms, look.p99_ms))
+
+    def _forget_refuted(self, look: Look) -> None:
+        """Events need no longer without the OLAP side than with it: what was noted in a stall, or while
+        others used the machine, is not so any more. What is within the target anyway may stay."""
+        if look.events >= _REFUTING_EVENTS:
+            most = max(self._slo_ms / _HEADROOM, _REFUTED * look.p99_ms)
+            kept = [rest for rest in self._rests if rest[2] <= most]
+            if len(kept) < len(self._rests):
+                self._rests = deque(kept, maxlen=_RESTS)
 
     @property
     def _rest_known(self) -> bool:

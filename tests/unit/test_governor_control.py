@@ -169,6 +169,47 @@ def test_when_there_is_more_room_it_has_it_within_five_seconds(more: float) -> N
     assert used(seen, 26, 40) > 0.75 * more * 100_000
 
 
+@pytest.mark.parametrize("capacity", [20_000, 100_000, 400_000])
+@pytest.mark.parametrize("stall_s", [0.5, 3.0, 20.0])
+def test_after_a_stall_the_rate_is_back_within_five_seconds(capacity: float, stall_s: float) -> None:
+    """However far down it was: what was carried before is where it goes back to."""
+
+    def change(s: float, plant: Plant) -> None:
+        plant.skew_ms = 400 if 20 <= s < 20 + stall_s else 0
+
+    seen = run(Plant(capacity), 30 + stall_s, Control(SLO_MS, FLOOR), change)
+    calm = 20 + stall_s + 0.5
+    assert max(rates(seen, calm, calm + 5)) > 0.85 * used(seen, 15, 20)
+    assert used(seen, calm + 5, 30 + stall_s) > 0.75 * capacity
+
+
+def test_back_from_the_floor_with_less_room_than_there_was_it_finds_that_out() -> None:
+    """Neither the room that there was nor how late all was in the stall is taken for what is so now."""
+
+    def change(s: float, plant: Plant) -> None:
+        plant.skew_ms = 400 if 20 <= s < 24 else 0
+        plant.capacity = 100_000 if s < 20 else 10_000
+
+    seen = run(Plant(100_000), 60, Control(SLO_MS, FLOOR), change)
+    after = [moment.rate for moment in seen if moment.s >= 24]
+    assert all(later <= 2.3 * rate for rate, later in zip(after, after[5:], strict=False))
+    late = [moment for moment in seen if moment.s > 26 and moment.queue_ms > 2 * SLO_MS]
+    assert len(late) < 0.05 * len(after)
+    assert used(seen, 40, 60) > 0.6 * 10_000
+
+
+def test_once_events_were_just_in_time_the_rate_no_longer_doubles() -> None:
+    """From 100 to 140 % takes a second and more, and not half of one."""
+    def change(s: float, plant: Plant) -> None:
+        plant.demand = 100 if s < 10 else 1_000_000
+        plant.skew_ms = 17 if 11 <= s < 13 else 0
+
+    seen = run(Plant(1_000_000), 16, Control(SLO_MS, FLOOR), change)
+    held = [moment for moment in seen if moment.state is State.HOLDING][-1]
+    after = [moment.rate for moment in seen if moment.s > held.s and moment.rate < 1.4 * held.rate]
+    assert len(after) >= 10
+
+
 def test_it_follows_a_ramp() -> None:
     def change(s: float, plant: Plant) -> None:
         plant.capacity = 200_000 - 150_000 * min(1.0, s / 60)
