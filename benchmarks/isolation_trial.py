@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from installation import Installation
 
+from benchmarks.backlog import delete_topics
 from benchmarks.environment import Absent
 from benchmarks.livelatency import Load, Reader, connects, quantiles
 from supervisor.governor.control import State
@@ -70,6 +71,7 @@ class Stand:
         if process is not None and process.poll() is None:
             self.installation.stop()
         self.installation.close()
+        delete_topics(self.servers, self.installation.name)
         for act in self._at_end:
             act()
 

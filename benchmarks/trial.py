@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
-from benchmarks.backlog import Backlog, NoLeaders, create_topic
+from benchmarks.backlog import Backlog, NoLeaders, create_topic, delete_topics
 from benchmarks.output import Output, WrongOutput
 from benchmarks.peers.contract import Job, Peer
 from benchmarks.tree import CpuTimes, Pids, Tree
@@ -98,7 +97,7 @@ def run(peer: Peer, ground: Ground, source: str, backlog: Backlog) -> Trial:
             tree.stop()
         return _figures(tree, brokers, output, backlog.count)
     finally:
-        _forget(servers, target)
+        delete_topics(servers, target)
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -155,11 +154,3 @@ def window(moments: Sequence[int], count: int) -> tuple[float, float, float, int
     # All of the millisecond (or of the batch, which has one stamp) in which it ended are warm-up.
     behind = sum(moment > begin for moment in ordered)
     return ordered[0] / 1000, begin / 1000, ordered[-1] / 1000, behind
-
-
-def _forget(servers: str, target: str) -> None:
-    """Delete what the run has made: output, and the topics that a peer made and named for it."""
-    admin = AdminClient({"bootstrap.servers": servers})
-    names = [name for name in admin.list_topics(timeout=30).topics if name.startswith(target)]
-    for future in admin.delete_topics(names).values():
-        future.result()
