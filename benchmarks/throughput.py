@@ -3,11 +3,10 @@
     python benchmarks/throughput.py --write                      (into the report, docs/benchmarks.md)
     python benchmarks/throughput.py --events 100000 --rounds 1 --only ours --only prototype
 
-It starts three brokers of its own, fills the input once, has the first of them warm the brokers, and lets one
-after the other process it from its beginning, round by round, each time into a new topic that is read back and
-checked. What is measured, and how, is in its section of the report. The peers are installed in fixed versions
-into ``--cache``; what cannot be had is reported as absent. Nothing else is left behind, and nothing listens but
-on loopback.
+It starts three brokers of its own, fills the input once, and lets one after the other process it from its
+beginning, round by round, each time into a new topic that is read back and checked. What is measured, and
+how, is in its section of the report. The peers are installed in fixed versions into ``--cache``; what cannot
+be had is reported as absent. Nothing else is left behind, and nothing listens but on loopback.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ _CACHE = Path(__file__).parent / ".cache"
 _BROKERS = 3
 _PARTITIONS = 4
 _HEAP_MB = 1024
-_WARM_UPS = 3
 _EVENLY = 4_000
 """Events go to the partitions by the thousand: a multiple of this gives each as many."""
 
@@ -65,7 +63,7 @@ def main(count: int, rounds: int, only: tuple[str, ...], cache: Path, as_json: b
     peers, absent = _installed([peer() for peer in PEERS if not only or peer.name in only], cache)
     machine = Machine()
     backlogs = {peer.name: _share(count, peer.share) for peer in peers}
-    with Cluster.start(brokers=_BROKERS, heap_mb=_HEAP_MB, optimize=True, notify=_say) as cluster:
+    with Cluster.start(brokers=_BROKERS, heap_mb=_HEAP_MB, notify=_say) as cluster:
         pids = [broker.pid for broker in cluster.brokers.values() if broker.pid is not None]
         ground = Ground(cluster.bootstrap_servers, pids, _PARTITIONS, cache)
         found = _measure(peers, backlogs, ground, rounds)
@@ -111,9 +109,6 @@ def _measure(
     for count, backlog in backlogs.items():
         _say(f"sending {count:,} events")
         backlog.load(ground.servers, _source(count), ground.partitions)
-    if peers:
-        first = peers[0]
-        _warm(first, ground, _source(counts[first.name]), backlogs[counts[first.name]])
     yardstick = Yardstick()
     found: dict[str, dict[str, Any]] = {peer.name: {"trials": [], "failures": []} for peer in peers}
     for number in range(1, rounds + 1):
@@ -131,15 +126,6 @@ def _measure(
             found[peer.name]["trials"].append(told)
             _say(f"round {number}, {peer.name}: {trial.line()}")
     return found
-
-
-def _warm(peer: Peer, ground: Ground, source: str, backlog: Backlog) -> None:
-    """Brokers that have just begun are still compiling, to the cost of whoever is measured first."""
-    for number in range(1, _WARM_UPS + 1):
-        try:
-            _say(f"the brokers get warm, {number}: {run(peer, ground, source, backlog).line()}")
-        except Failed as reason:
-            _say(f"the brokers get warm, {number}: {peer.name} failed: {reason}")
 
 
 def _source(count: int) -> str:

@@ -200,6 +200,7 @@ def test_back_from_the_floor_with_less_room_than_there_was_it_finds_that_out() -
 
 def test_once_events_were_just_in_time_the_rate_no_longer_doubles() -> None:
     """From 100 to 140 % takes a second and more, and not half of one."""
+
     def change(s: float, plant: Plant) -> None:
         plant.demand = 100 if s < 10 else 1_000_000
         plant.skew_ms = 17 if 11 <= s < 13 else 0
