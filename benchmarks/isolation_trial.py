@@ -71,9 +71,9 @@ class Stand:
         if process is not None and process.poll() is None:
             self.installation.stop()
         self.installation.close()
-        delete_topics(self.servers, self.installation.name)
         for act in self._at_end:
             act()
+        delete_topics(self.servers, self.installation.name)
 
 
 Hold = Callable[[Stand], None]

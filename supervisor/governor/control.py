@@ -15,8 +15,8 @@ taken from its descendants:
 The target is ``realtime.slo_p99_ms``. How late events are although the OLAP side rests, or is at its floor,
 is not the OLAP side's doing, and holding it back would be in vain: what counts is what is beyond that, and
 the target is never less than twice of it. It is forgotten once events are shown much sooner although the
-OLAP side works. Where that is not known and events are late beside a backlog, the
-OLAP side goes to its floor for a moment, to learn it, as BBR probes for the delay of an empty path.
+OLAP side works. Where that is not known and events are late beside a backlog, the OLAP side goes to its floor
+for a moment, to learn it, as BBR probes for the delay of an empty path.
 
 There is no limit while the real-time side is silent, or nothing is known of it.
 """
@@ -304,9 +304,7 @@ class Control:
         others used the machine, is not so any more. What is within the target anyway may stay."""
         if look.events >= _REFUTING_EVENTS:
             most = max(self._slo_ms / _HEADROOM, _REFUTED * look.p99_ms)
-            kept = [rest for rest in self._rests if rest[2] <= most]
-            if len(kept) < len(self._rests):
-                self._rests = deque(kept, maxlen=_RESTS)
+            self._rests = deque((rest for rest in self._rests if rest[2] <= most), maxlen=_RESTS)
 
     @property
     def _rest_known(self) -> bool:

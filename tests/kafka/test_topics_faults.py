@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -148,41 +148,45 @@ def test_new_topics_wait_at_start_for_the_brokers_that_their_replicas_need(
     assert len(existing(declared)) == 5
 
 
-def silenced_amid_waiting(cluster: Cluster, declared: Settings) -> Fault:
-    """How a start ends that lacks a broker, where the others stop answering while it waits for that one."""
-    await_live(declared, 2)
-    said: list[str] = []
+@pytest.fixture
+def silenced_amid_waiting(
+    whole: Cluster, declared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[float], Fault]:
+    """How a start ends that lacks a broker, where the others stop answering while it waits for that one; by
+    how long they have to be silent to be taken for away."""
 
-    def silence(progress: str) -> None:
-        said.append(progress)
-        cluster.pause(2)
-        cluster.pause(3)
+    def ended(silence_s: float) -> Fault:
+        monkeypatch.setattr(converge, "_QUIET_ROUNDS", 0)
+        monkeypatch.setattr(converge, "_SILENCE_S", silence_s)
+        whole.kill(1)
+        await_live(declared, 2)
+        said: list[str] = []
 
-    with pytest.raises(Fault) as raised:
-        bootstrap(declared, 4.0, silence)
-    assert said, "the brokers were silenced while it waited"
-    return raised.value
+        def silence(progress: str) -> None:
+            said.append(progress)
+            whole.pause(2)
+            whole.pause(3)
+
+        with pytest.raises(Fault) as raised:
+            bootstrap(declared, 4.0, silence)
+        assert said, "the brokers were silenced while it waited"
+        return raised.value
+
+    return ended
 
 
 def test_the_cause_is_what_was_waited_for_when_only_the_last_round_gets_no_answer(
-    whole: Cluster, declared: Settings, monkeypatch: pytest.MonkeyPatch
+    silenced_amid_waiting: Callable[[float], Fault],
 ) -> None:
-    monkeypatch.setattr(converge, "_QUIET_ROUNDS", 0)
-    monkeypatch.setattr(converge, "_SILENCE_S", 60.0)
-    whole.kill(1)
-    fault = silenced_amid_waiting(whole, declared)
+    fault = silenced_amid_waiting(60.0)
     assert not isinstance(fault, BrokersUnreachable)
     assert "replication factor 3 and the cluster has 2 live brokers" in str(fault)
 
 
 def test_brokers_that_went_silent_while_something_was_waited_for_are_the_cause(
-    whole: Cluster, declared: Settings, monkeypatch: pytest.MonkeyPatch
+    silenced_amid_waiting: Callable[[float], Fault],
 ) -> None:
-    monkeypatch.setattr(converge, "_QUIET_ROUNDS", 0)
-    monkeypatch.setattr(converge, "_SILENCE_S", 0.0)
-    whole.kill(1)
-    fault = silenced_amid_waiting(whole, declared)
-    assert isinstance(fault, BrokersUnreachable)
+    assert isinstance(silenced_amid_waiting(0.0), BrokersUnreachable)
 
 
 def test_at_start_brokers_that_are_all_away_are_waited_for(whole: Cluster, declared: Settings) -> None:
