@@ -72,13 +72,18 @@ class Alarms:
         self._oom_kills.look()
         for seat in self._floor.seats:
             self.tell_passed(seat)
-            if seat.alarmed and seat.state is State.SERVING and not self._floor.seats.parked(seat):
+            if seat.alarmed and self._is_well(seat):
                 seat.alarmed = False
                 self._floor.journal.publish("recovered", f"{seat.name} is well again", worker=seat.name)
         partitions = range(self._floor.seats.partitions)
         self._systemd.moving(sum(self._board.olap(p).position for p in partitions))
         if self._systemd.active and self._board.header.phase == Phase.RUNNING:
             self._systemd.status(self.summary())
+
+    def _is_well(self, seat: Seat) -> bool:
+        # Who is about to be killed for what it is blamed for serves to the end.
+        doomed = seat.child is not None and seat.child.intent is not Intent.NONE
+        return seat.state is State.SERVING and not doomed and not self._floor.seats.parked(seat)
 
     def tell_passed(self, seat: Seat) -> None:
         """Say which records that killed workers went to the dead letters, and suspect them no more."""

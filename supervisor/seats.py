@@ -141,7 +141,12 @@ class Seats:
     # -- parking ----------------------------------------------------------------------------------------
 
     def park(self, seat: Seat, partitions: Sequence[int], cause: Cause) -> None:
-        """Nobody is to serve these, until :meth:`unpark`."""
+        """Nobody is to serve these, until :meth:`unpark`.
+
+        The board's word on a partition is of the OLAP side; who is parked with all it has keeps it otherwise.
+        """
+        if seat.role != "olap":
+            return
         for partition in partitions:
             record = self._board.assignment(partition)
             record.parked_ns, record.parked_cause = time.monotonic_ns(), cause
@@ -149,17 +154,18 @@ class Seats:
 
     def unpark(self, seat: Seat) -> list[int]:
         """Its parked partitions are its own again; returns them."""
+        if seat.role != "olap":
+            return []
         found = [p for p in self.belonging(seat) if self._board.assignment(p).parked_ns]
-        if seat.role == "olap":
-            for partition in found:
-                record = self._board.assignment(partition)
-                record.parked_ns = record.parked_cause = 0
-            self.assign(seat, self.belonging(seat))
+        for partition in found:
+            record = self._board.assignment(partition)
+            record.parked_ns = record.parked_cause = 0
+        self.assign(seat, self.belonging(seat))
         return found
 
     def parked(self, seat: Seat) -> bool:
         """Whether any of its partitions is."""
-        return any(self._board.assignment(p).parked_ns for p in self.belonging(seat))
+        return seat.role == "olap" and any(self._board.assignment(p).parked_ns for p in self.belonging(seat))
 
     # -- what is owned ----------------------------------------------------------------------------------
 

@@ -170,15 +170,16 @@ class Supervisor:
         return wanted
 
     def _fill(self, seat: Seat, child: Child) -> None:
-        olap, realtime = self.settings.olap, self.settings.realtime
+        settings = self.crew.settings(child.generation)
+        olap, realtime = settings.olap, settings.realtime
         cpus: tuple[int, ...] = ()
         nice = weight = 0
         if seat.role == "olap":
-            cpus, nice = self._olap_cpus(seat), olap.nice
-            weight = self.settings.limits.olap_cpu_weight
+            cpus, nice = self._olap_cpus(seat, settings), olap.nice
+            weight = settings.limits.olap_cpu_weight
         elif seat.role == "realtime":
             cpus, nice = isolation.realtime_cpus(realtime.cpus, self._available), realtime.nice
-            weight = self.settings.limits.realtime_cpu_weight
+            weight = settings.limits.realtime_cpu_weight
         # First of all: every millisecond before it is one in which nobody owns its partitions. If it cannot
         # be told it has just died; its sentinel vacates the seat again.
         child.serve(
@@ -363,14 +364,15 @@ class Supervisor:
         seat.release()
         self.refill()
 
-    def _olap_cpus(self, seat: Seat) -> tuple[int, ...]:
-        return isolation.olap_cpus(seat.index, self.settings.olap.cpus, self._available)
+    def _olap_cpus(self, seat: Seat, settings: Settings) -> tuple[int, ...]:
+        return isolation.olap_cpus(seat.index, settings.olap.cpus, self._available)
 
     # -- what operations do -----------------------------------------------------------------------------
 
     def prepare(self, child: Child, seat: Seat) -> None:
         """Have a process in standby do what can be done for an OLAP worker's seat before it has it."""
-        child.prepare(Prepare(seat.partitions, self._olap_cpus(seat)))
+        cpus = self._olap_cpus(seat, self.crew.settings(child.generation))
+        child.prepare(Prepare(seat.partitions, cpus))
 
     def retire(self, seat: Seat, intent: Intent) -> None:
         """Have the process in a seat finish, and another one follow it."""

@@ -125,12 +125,13 @@ class Governor:
 
     def _count_behind(self, used: float) -> int:
         """How many partitions have a backlog, or may have: these share the rate, and the others do not use
-        their part. At the start nobody has looked yet where they end."""
+        their part. At the start nobody has looked yet where they end. A parked one uses nothing."""
         least = max(_BEHIND_EVENTS, used / max(1, self._seats.partitions) * _BEHIND_S)
         board = self._board
         return sum(
             not topic.seen_ns or topic.end - board.olap(partition).position > least
             for partition, topic in enumerate(map(board.topic, range(self._seats.partitions)))
+            if not board.assignment(partition).parked_ns
         )
 
     def _write(self, decision: Decision) -> None:

@@ -125,6 +125,10 @@ def test_parked_the_partition_waits_for_a_person_and_the_others_run_on(playing: 
     status = troupe.run("status", "--json")
     assert status.returncode == Exit.FAILED
     assert [troupe.seat(board, f"olap-{index}").state for index in (0, 1, 3)] == [State.SERVING] * 3
+    troupe.configure("olap.nice = 11\nruntime.canary_s = 0.0")
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.OK, answer.stderr
+    assert seat.state == State.PARKED, "a reload is not a person who has looked after it"
     answer = troupe.run("restart", "olap-2")
     assert answer.returncode == Exit.OK, answer.stderr
     troupe.wait_state(seat, State.SERVING)

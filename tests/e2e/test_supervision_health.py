@@ -46,6 +46,9 @@ def test_a_hung_work_loop_is_killed_though_its_process_lives_and_its_stack_is_in
     assert death["cause"] == "hung"
     assert "puppets.py" in death["stack_tail"]
     troupe.wait_logged("olap-1 is well again")
+    # Not of the one that is about to be killed.
+    text = troupe.log.read_text()
+    assert text.index("its stack:") < text.index("olap-1 is well again")
 
 
 def test_a_long_c_call_within_its_limit_is_not_a_hang(playing: Playing) -> None:

@@ -188,6 +188,7 @@ def test_only_workers_that_a_change_touches_are_replaced(playing: Playing) -> No
     assert olap_pids(troupe, board) == olap
     assert troupe.seat(board, "realtime-0").pid != realtime
     assert troupe.seat(board, "realtime-0").generation == 2
+    assert os.getpriority(os.PRIO_PROCESS, troupe.seat(board, "realtime-0").pid) == 1
     nothing = troupe.run("reload")
     assert nothing.returncode == Exit.OK
     assert "nothing has changed" in nothing.stdout + nothing.stderr

@@ -110,6 +110,15 @@ def test_partitions_with_a_backlog_share_the_rate(stage: Stage) -> None:
     assert header.partition_rate == header.olap_rate // 2
 
 
+def test_a_parked_partition_has_no_part_of_the_rate(stage: Stage) -> None:
+    stage.backlog(10**6, 0, 10**6, 10**6)
+    stage.board.assignment(3).parked_ns = 1
+    stage.governor()
+    stage.go_on(1)
+    header = stage.board.header
+    assert header.partition_rate == header.olap_rate // 2
+
+
 def test_the_rate_grows_while_events_are_in_time_and_falls_when_they_are_late(stage: Stage) -> None:
     stage.backlog(*[10**9] * PARTITIONS)
     stage.governor()

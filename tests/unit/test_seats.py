@@ -90,6 +90,22 @@ def test_a_parked_partition_belongs_to_its_seat_and_is_not_served_until_it_is_un
     assert not seats.parked(seat)
 
 
+def test_a_realtime_worker_that_is_parked_keeps_its_partitions_and_parks_none_of_the_olap_side(
+    seats: Seats, board: Board
+) -> None:
+    realtime = seats.named("realtime-0")
+    assert realtime is not None
+    seats.park(realtime, realtime.partitions, Cause.BUDGET)
+    assert realtime.partitions == (0, 1, 2, 3)
+    assert [board.assignment(partition).parked_ns for partition in range(4)] == [0] * 4
+    olap = seats.named("olap-0")
+    assert olap is not None
+    seats.park(olap, (0,), Cause.BUDGET)
+    assert not seats.parked(realtime)
+    assert seats.unpark(realtime) == []
+    assert seats.parked(olap)
+
+
 def test_progress_is_what_is_committed(seats: Seats, board: Board) -> None:
     olap, realtime, probe = (seats.named(name) for name in ("olap-1", "realtime-0", "probe"))
     assert olap is not None
