@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from concurrent.futures import Future, wait
+from functools import partial
+from threading import Semaphore, Thread
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its public names, re-exported untyped
@@ -53,6 +55,9 @@ __all__ = ["Admin", "Deadline"]
 _FIRST_ATTEMPT_S = 1.5
 _LONGEST_ATTEMPT_S = 12.0
 _POLL_S = 0.1
+_VIEWS_AT_ONCE = 8
+
+_T = TypeVar("_T")
 
 
 class Deadline:
@@ -143,8 +148,17 @@ class Admin:
     ) -> list[BrokerView | None]:
         """Ask every broker for itself what it knows of ``topics``; None for one that does not answer."""
         timeout_s = self._allowed_s(deadline)
-        with ThreadPoolExecutor(max(1, min(8, len(brokers)))) as pool:
-            return list(pool.map(lambda broker: self._view(broker, topics, timeout_s), brokers))
+        turn = Semaphore(_VIEWS_AT_ONCE)
+
+        def view(broker: Broker) -> BrokerView | None:
+            with turn:
+                return self._view(broker, topics, timeout_s)
+
+        views = [_beside(partial(view, broker)) for broker in brokers]
+        self._heed()
+        while wait(views, timeout=_POLL_S).not_done:
+            self._heed()
+        return [future.result() for future in views]
 
     def _allowed_s(self, deadline: Deadline) -> float:
         """What one attempt may take: even after the deadline long enough for an answer at once."""
@@ -293,6 +307,23 @@ class Admin:
             + (f": {reason}" if reason else ""),
             "check kafka.bootstrap_servers and that the brokers run",
         )
+
+
+def _beside(act: Callable[[], _T]) -> Future[_T]:
+    """What ``act`` returns or raises, from a thread that nobody has to wait for.
+
+    Not from an executor's: a program waits for these at its end, and a broker that hangs may keep one long.
+    """
+    future: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(act())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
 
 
 _SILENT = logging.Logger("librdkafka")
