@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
 from supervisor.contract.exits import Exit
+from tests.procfs import in_masks, pids_inside
 from tests.troupe import Troupe
 
 _NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -43,8 +43,7 @@ class Container(Troupe):
     def signal(self, number: signal.Signals, inside: int = 1) -> None:
         """Signal the process that is ``inside`` in there."""
         for process in [self.init(), *self.init().children(recursive=True)]:
-            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-            if next(line for line in lines if line.startswith("NSpid:")).split()[-1] == str(inside):
+            if pids_inside(process.pid)[-1] == inside:
                 os.kill(process.pid, number)
                 return
         raise AssertionError(f"there is no process {inside}")
@@ -155,9 +154,7 @@ def test_a_stop_right_after_the_start_is_not_lost(contained: Callable[..., Conta
     container.environment["PYTHONPATH"] += f"{os.pathsep}{container.directory}"
     container.start()
     container.wait((container.directory / "begun").exists, "it has begun")
-    lines = Path(f"/proc/{container.init().pid}/status").read_text().splitlines()
-    blocked = next(line for line in lines if line.startswith("SigBlk:")).split()[1]
-    assert int(blocked, 16) >> (signal.SIGTERM - 1) & 1, "it holds signals back"
+    assert in_masks(container.init().pid, signal.SIGTERM, "SigBlk") == [True], "it holds signals back"
     container.signal(signal.SIGTERM)
     (container.directory / "go").touch()
     assert container.process is not None

@@ -24,6 +24,7 @@ from supervisor.host.child import Child, spawn
 from supervisor.host.guardian import Guardian
 from supervisor.host.loop import Loop
 from supervisor.rules.policy import Intent
+from tests.procfs import in_masks
 
 _DEADLINE_S = 60.0
 
@@ -248,18 +249,11 @@ def test_ctrl_c_from_its_first_moment_on_is_nothing_to_a_process(
         while not wait([child.reports, child.sentinel], 0.001):
             os.kill(child.pid, signal.SIGINT)
         assert isinstance(child.take_report(), Standby)
-        assert masks(child.pid, "SigBlk", "SigIgn") == [False, True]
+        assert in_masks(child.pid, signal.SIGINT, "SigBlk", "SigIgn") == [False, True]
     finally:
         child.kill(Intent.STOP)
         child.reap()
     assert capfd.readouterr().err == ""
-
-
-def masks(pid: int, *names: str, number: signal.Signals = signal.SIGINT) -> list[bool]:
-    """Whether a signal is in these masks of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    found = dict(line.split(":", 1) for line in lines)
-    return [bool(int(found[name], 16) >> (number - 1) & 1) for name in names]
 
 
 def test_starting_a_process_leaves_ctrl_c_to_the_supervisor_as_it_was(board: Board) -> None:
