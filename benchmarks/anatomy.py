@@ -35,10 +35,11 @@ from benchmarks.report import command, keep
 from supervisor.cluster import Cluster
 from supervisor.cluster.jars import KAFKA_VERSION
 from supervisor.contract.settings import App, Kafka, Settings
-from workers import client, logins, pipeline
-from workers.careful import PIECE
+from workers import logins, pipeline
 from workers.decode import Processor, aligned
-from workers.transaction import Transaction
+from workers.kafka import client
+from workers.olap.careful import PIECE
+from workers.olap.transaction import Transaction
 
 _BROKERS = 3
 _HEAP_MB = 1024

@@ -22,7 +22,7 @@ from supervisor.contract.board import Board, Role, Stage
 from supervisor.contract.settings import Settings
 from supervisor.host import instance
 from supervisor.topics import converge
-from workers import client
+from workers.kafka import client
 
 PIPELINES = Path(__file__).parent / "pipelines"
 PATIENCE_S = 120.0

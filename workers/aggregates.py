@@ -20,7 +20,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from supervisor.contract.settings import Settings
-from workers.windows import Dimensions, Window, WindowedCounts
+from workers.olap.windows import Dimensions, Window, WindowedCounts
 
 __all__ = ["Aggregates", "Partial", "records", "window_name"]
 

@@ -27,8 +27,9 @@ from supervisor.contract.faults import Fault
 from supervisor.contract.messages import Failed, Owned, Reopen, Serve, Standby, Stop
 from supervisor.contract.settings import Settings
 from supervisor.host import priority, stacks
-from workers import fingerprint, lean, threads
+from workers import fingerprint, threads
 from workers.errors import WorkerError
+from workers.kafka import lean
 from workers.pipe import Orphaned, Pipe
 from workers.standby import StandbyProcess
 

@@ -19,7 +19,7 @@ from supervisor.contract.messages import Found, Report
 from supervisor.contract.settings import Settings
 from supervisor.topics import converge
 from supervisor.topics.model import Observed
-from workers import client
+from workers.kafka import client
 
 __all__ = ["Probe"]
 

@@ -28,9 +28,9 @@ from confluent_kafka import (
 from supervisor.contract.board import Board, RealtimePartition, Stage, WorkerSlot
 from supervisor.contract.messages import Suspect
 from supervisor.contract.settings import Settings
-from workers import client
 from workers.decode import BadRecord, Batch, Processor
 from workers.errors import WorkerError
+from workers.kafka import client
 from workers.pipeline import Pipeline
 from workers.sinks import Sink, SinkClosed, SinkUnavailable
 

@@ -11,11 +11,12 @@ from supervisor.contract.settings import Settings
 from workers import pipeline as pipelines
 from workers import sinks
 from workers.main import WorkerRole
-from workers.olap import OlapWorker, changelog, transaction
+from workers.olap.partition import changelog, transaction
+from workers.olap.preparation import Preparation, PreparedPartition
+from workers.olap.warmth import WarmClients, Warmth, close_beside
+from workers.olap.worker import OlapWorker
 from workers.pipeline import Pipeline
-from workers.preparation import Preparation, PreparedPartition
 from workers.realtime import RealtimeWorker
-from workers.warmth import WarmClients, Warmth, close_beside
 
 __all__ = ["build", "load_pipeline", "prepare", "warm_up"]
 

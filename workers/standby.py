@@ -11,8 +11,8 @@ from supervisor.contract.messages import Command, Prepare, Prepared, Serve, Stop
 from workers.pipe import Pipe
 
 if TYPE_CHECKING:
-    from workers.preparation import Preparation, PreparedPartition
-    from workers.warmth import WarmClients, Warmth
+    from workers.olap.preparation import Preparation, PreparedPartition
+    from workers.olap.warmth import WarmClients, Warmth
 
 __all__ = ["StandbyProcess"]
 

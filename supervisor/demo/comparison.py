@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from supervisor.demo.findings import Audit
 from workers.decode import Processor
-from workers.records import Headers
+from workers.kafka.records import Headers
 
 __all__ = ["Comparison", "Record"]
 

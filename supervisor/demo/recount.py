@@ -3,10 +3,10 @@
 It holds for pipelines whose outputs carry their dimensions as fields and their time as ``timestamp``
 (``YYYY-MM-DD HH:MM:SS``, UTC), as those of the login pipeline do.
 
-An event counts in the total always, and in its minute unless that was closed (``workers/windows.py`` has the
-rule). A worker decides that for a batch at once, and how the records were parted into batches nobody can
-tell afterwards: a late event whose minute has been counted in before may stand in either way. So each count
-has a lowest and a highest right value; they differ for late events only.
+An event counts in the total always, and in its minute unless that was closed (``workers/olap/windows.py``
+has the rule). A worker decides that for a batch at once, and how the records were parted into batches nobody
+can tell afterwards: a late event whose minute has been counted in before may stand in either way. So each
+count has a lowest and a highest right value; they differ for late events only.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 
 from workers.logins import DIMENSIONS, Event, enrich
-from workers.olap import PartitionWork
-from workers.transaction import Transaction
+from workers.olap.partition import PartitionWork
+from workers.olap.transaction import Transaction
 
 __all__ = ["DIMENSIONS", "Event", "enrich"]
 

@@ -36,9 +36,9 @@ from supervisor.contract.settings import Settings
 from workers import roles
 from workers.errors import WorkerError
 from workers.logins import DIMENSIONS, Event, enrich
-from workers.olap import changelog
-from workers.preparation import Preparation
-from workers.transaction import Transaction
+from workers.olap.partition import changelog
+from workers.olap.preparation import Preparation
+from workers.olap.transaction import Transaction
 
 __all__ = ["DIMENSIONS", "Event", "enrich"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from workers.logins import DIMENSIONS, Event
 from workers.logins import enrich as plain
-from workers.olap import PartitionWork
+from workers.olap.partition import PartitionWork
 
 __all__ = ["DIMENSIONS", "Event", "enrich"]
 

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from workers.aggregates import records, window_name
+from workers.olap.windows import WindowedCounts
 from workers.pipeline import Key
-from workers.windows import WindowedCounts
 
 
 def add(counts: WindowedCounts, keys: list[Key | None], record_minute: int) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.contract.settings import Olap
-from workers.cadence import Cadence
+from workers.olap.cadence import Cadence
 
 SETTINGS = Olap(commit_interval_ms=100, backlog_interval_ms=500, commit_events=1_000)
 

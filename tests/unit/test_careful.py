@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.contract.messages import Suspect
-from workers import careful
-from workers.careful import PIECE, Piece
+from workers.olap import careful
+from workers.olap.careful import PIECE, Piece
 
 offsets_lists = st.lists(st.integers(0, 1_000), unique=True, max_size=500).map(sorted)
 ranges = st.tuples(st.integers(0, 1_000), st.integers(1, 300))

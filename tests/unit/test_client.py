@@ -10,7 +10,7 @@ from simulated_brokers import FETCH_OFFSETS, SimulatedBrokers
 
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.settings import Kafka, Settings
-from workers import client
+from workers.kafka import client
 
 INPUT = "user-login"
 

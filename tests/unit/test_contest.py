@@ -11,8 +11,9 @@ from simulated_brokers import SimulatedBrokers
 
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.settings import Kafka, Settings
-from workers import client, contest
 from workers.errors import BrokersAway, Contested
+from workers.kafka import client
+from workers.olap import contest
 
 INPUT = "user-login"
 

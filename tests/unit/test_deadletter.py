@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka import Message
 
 from supervisor.contract.messages import Suspect
-from workers import deadletter
 from workers.decode import BadRecord
-from workers.transaction import TooLarge, Transaction
+from workers.olap import deadletter
+from workers.olap.transaction import TooLarge, Transaction
 
 NOW = datetime(2026, 11, 23, 10, 15, 59, 123_456, tzinfo=UTC)
 

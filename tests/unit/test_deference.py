@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from supervisor.host import priority
-from workers.deference import Deference
+from workers.olap.deference import Deference
 
 
 class Session:

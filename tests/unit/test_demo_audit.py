@@ -16,9 +16,9 @@ from supervisor.demo.findings import Audit
 from supervisor.demo.recount import Recount
 from supervisor.generate.events import events
 from workers import pipeline
-from workers.deadletter import dead_letter_headers
 from workers.decode import BadRecord, Processor
-from workers.windows import WindowedCounts
+from workers.olap.deadletter import dead_letter_headers
+from workers.olap.windows import WindowedCounts
 
 NOW = datetime(2026, 11, 23, 10, 15, 12, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())

@@ -20,7 +20,7 @@ def run(code: str) -> str:
 def test_the_roles_of_a_worker_are_imported_without_asyncio() -> None:
     code = """
 import sys
-from workers import lean
+from workers.kafka import lean
 lean.import_client()
 from workers import roles
 print([name for name in ("asyncio", "ssl") if name in sys.modules])
@@ -30,7 +30,7 @@ print([name for name in ("asyncio", "ssl") if name in sys.modules])
 
 def test_a_pipeline_that_imports_asyncio_gets_it() -> None:
     code = """
-from workers import lean
+from workers.kafka import lean
 lean.import_client()
 import asyncio, asyncio.events
 async def answer():
@@ -42,7 +42,7 @@ print(asyncio.run(answer()))
 
 def test_what_the_client_has_of_asyncio_is_asyncio_when_it_is_used() -> None:
     code = """
-from workers import lean
+from workers.kafka import lean
 lean.import_client()
 import confluent_kafka._serde_builder as user
 print(user.asyncio.get_running_loop.__name__)
@@ -55,7 +55,7 @@ print(user.asyncio.shield is asyncio.shield)
 def test_asyncio_that_is_there_already_stays() -> None:
     code = """
 import asyncio, sys
-from workers import lean
+from workers.kafka import lean
 lean.import_client()
 print(sys.modules["asyncio"] is asyncio)
 """

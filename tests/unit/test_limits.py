@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.contract.settings import Dlq
-from workers.limits import DlqLimit
+from workers.olap.limits import DlqLimit
 
 UNLIMITED = Dlq(max_run=0, max_ratio=0)
 

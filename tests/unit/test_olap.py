@@ -21,12 +21,15 @@ from supervisor.contract.exits import WorkerExit
 from supervisor.contract.messages import Prepare, Suspect
 from supervisor.contract.settings import Dlq, Kafka, Olap, Settings
 from supervisor.generate.events import events
-from workers import client, contest, pipeline, roles, state
+from workers import pipeline, roles
 from workers.decode import Processor
 from workers.errors import Contested, DlqLimitReached, Fenced, WorkerError
-from workers.olap import OlapWorker, PartitionWork
-from workers.preparation import Preparation, PreparedPartition
-from workers.windows import WindowedCounts
+from workers.kafka import client
+from workers.olap import contest, state
+from workers.olap.partition import PartitionWork
+from workers.olap.preparation import Preparation, PreparedPartition
+from workers.olap.windows import WindowedCounts
+from workers.olap.worker import OlapWorker
 
 LOGINS = pipeline.load("workers.logins")
 INPUT, CHANGELOG, DLQ = "user-login", "login-changelog", "user-login-dlq"

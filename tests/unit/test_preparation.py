@@ -14,14 +14,15 @@ from simulated_brokers import INIT_PRODUCER_ID, SimulatedBrokers
 
 from supervisor.contract.messages import Prepare
 from supervisor.contract.settings import Kafka, Settings
-from workers import logins, roles, state
-from workers import preparation as preparation_module
+from workers import logins, roles
 from workers.errors import BrokersAway, WorkerError
+from workers.olap import preparation as preparation_module
+from workers.olap import state
+from workers.olap.preparation import Preparation
+from workers.olap.state import Changelog
+from workers.olap.transaction import Transaction
+from workers.olap.windows import WindowedCounts
 from workers.pipeline import load
-from workers.preparation import Preparation
-from workers.state import Changelog
-from workers.transaction import Transaction
-from workers.windows import WindowedCounts
 
 PIPELINE = load(logins.__name__)
 CHANGELOG = Settings().topics.changelog.name

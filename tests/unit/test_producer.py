@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulated_brokers import END_TXN, SimulatedBrokers
 
-from workers.producer import Producer
+from workers.kafka.producer import Producer
 
 TOPIC, PARTITION, GROUP = "output", 1, "group"
 PART = st.none() | st.binary(max_size=20)

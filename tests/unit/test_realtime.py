@@ -13,9 +13,10 @@ from simulated_brokers import COMMIT_OFFSETS, FETCH_OFFSETS, SimulatedBrokers
 from supervisor.contract.board import Board, RealtimePartition
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.settings import Kafka, Realtime, Settings
-from workers import client, pipeline
+from workers import pipeline
 from workers.decode import Batch, Processor
 from workers.errors import WorkerError
+from workers.kafka import client
 from workers.realtime import RealtimeWorker
 from workers.sinks import SinkUnavailable
 

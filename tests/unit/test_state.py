@@ -15,9 +15,10 @@ from simulated_brokers import SimulatedBrokers
 
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.settings import Kafka, Olap, Settings
-from workers import client, state
 from workers.errors import StateMismatch
-from workers.windows import TOTAL, WindowedCounts
+from workers.kafka import client
+from workers.olap import state
+from workers.olap.windows import TOTAL, WindowedCounts
 
 OnLost = Literal["fail", "earliest"]
 OnLostState = Literal["fail", "restart"]

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from workers.takeover import together
+from workers.olap.takeover import together
 
 
 def test_all_of_it_happens_at_once_and_has_ended_when_it_returns() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.throttle import Throttle
+from workers.olap.throttle import Throttle
 
 
 def test_without_a_rate_there_is_no_limit_and_nothing_to_wait_for() -> None:

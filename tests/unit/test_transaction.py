@@ -13,7 +13,7 @@ from simulated_brokers import ADD_PARTITIONS, END_TXN, INIT_PRODUCER_ID, PRODUCE
 
 from supervisor.contract.exits import WorkerExit
 from workers.errors import WorkerError
-from workers.transaction import TooLarge, Transaction
+from workers.olap.transaction import TooLarge, Transaction
 
 TOPIC, INPUT = "output", "input"
 
@@ -139,7 +139,7 @@ def test_a_record_that_could_not_be_written_fails_the_commit_and_is_doubt(broker
 def test_brokers_that_do_not_answer_at_the_start_are_away_and_nothing_is_in_doubt(
     brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.transaction._OPEN_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("workers.olap.transaction._OPEN_TIMEOUT_S", 0.2)
     ours = transaction(brokers, **{"bootstrap.servers": "127.0.0.1:1"})
     assert failure(ours.open).exit_code is WorkerExit.BROKERS_UNREACHABLE
 
@@ -194,7 +194,7 @@ def test_the_abort_of_a_dead_owners_transaction_is_not_waited_for_longer_than_it
 def test_a_coordinator_that_stays_busy_is_waited_for_to_the_end_and_no_further(
     brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.transaction._OPEN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("workers.olap.transaction._OPEN_TIMEOUT_S", 0.5)
     ours = transaction(brokers)
     brokers.answer(INIT_PRODUCER_ID, *[KafkaError.CONCURRENT_TRANSACTIONS] * 1_000)
     assert failure(ours.open).exit_code is WorkerExit.BROKERS_UNREACHABLE
@@ -223,7 +223,7 @@ def test_a_queue_that_nobody_takes_from_is_the_brokers_absence_and_no_hang(
     ours = transaction(brokers, **{"queue.buffering.max.messages": 2, "linger.ms": 4_000})
     ours.open()
     ours.begin()
-    monkeypatch.setattr("workers.transaction._COMMIT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("workers.olap.transaction._COMMIT_TIMEOUT_S", 0.2)
     assert failure(lambda: ours.produce_all(TOPIC, [b"1"] * 3, [None] * 3)).exit_code is (
         WorkerExit.BROKERS_UNREACHABLE
     )

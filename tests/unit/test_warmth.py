@@ -10,8 +10,9 @@ from patience import PATIENCE_S, until
 from simulated_brokers import SimulatedBrokers
 
 from supervisor.contract.settings import Kafka, Settings
-from workers import roles, warmth
-from workers.warmth import WarmClients, Warmth
+from workers import roles
+from workers.olap import warmth
+from workers.olap.warmth import WarmClients, Warmth
 
 
 @pytest.fixture(autouse=True)

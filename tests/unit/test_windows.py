@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.windows import TOTAL, WindowedCounts
+from workers.olap.windows import TOTAL, WindowedCounts
 
 DAY = 24 * 60
 RETENTION = 5  # minutes

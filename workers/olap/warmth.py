@@ -3,7 +3,7 @@
 A new consumer has to find its brokers, the group's coordinator and the leaders of the partitions, and
 connects to each: half a second and more, and Kafka's whole part of a restart waits for it. So a process
 without a role does this at leisure. A consumer can do it, since all partitions share one group; a producer
-cannot, since its transactional id is that of a partition (``workers/preparation.py``).
+cannot, since its transactional id is that of a partition (``workers/olap/preparation.py``).
 
 It is done by a thread, which holds no lock and shares nothing but what it hands over in one assignment: a
 role is taken at once, whatever the thread is doing. What goes wrong in it is of no interest. The topics may
@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from supervisor.contract.settings import Settings
-from workers import client
+from workers.kafka import client
 
 __all__ = ["WarmClients", "Warmth", "close_beside"]
 

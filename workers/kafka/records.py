@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from workers.librdkafka import Memory, Part, PartType, Record, api
+from workers.kafka.librdkafka import Memory, Part, PartType, Record, api
 
 __all__ = ["Headers", "Records", "single"]
 

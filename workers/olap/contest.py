@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from workers import client
 from workers.errors import Contested
+from workers.kafka import client
 
 __all__ = ["look"]
 

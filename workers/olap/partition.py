@@ -1,6 +1,6 @@
-"""The OLAP worker's loop over its partitions, each consumed, processed and committed exactly once.
+"""One partition on the OLAP side: consumed, processed and committed exactly once.
 
-One turn of a partition: consume a batch; decode, enrich, encode; add output, dead letters, aggregates and
+One turn: consume a batch; decode, enrich, encode; add output, dead letters, aggregates and
 state to the transaction; when it is due, add the input's offset and commit. A crash at any point leaves a
 transaction that the successor ends by fencing, and an offset from which it begins again.
 """
@@ -10,52 +10,39 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from supervisor.contract.board import Board, OlapPartition, Stage, WorkerSlot
+from supervisor.contract.board import OlapPartition, Stage, WorkerSlot
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.messages import Suspect
 from supervisor.contract.settings import Settings
-from workers import aggregates, careful, client, contest, deadletter, state
-from workers.cadence import Cadence
+from workers import aggregates
 from workers.decode import BadRecord, Batch, Processor
-from workers.deference import Deference
 from workers.errors import DlqLimitReached, WorkerError
-from workers.limits import DlqLimit
+from workers.kafka import client
+from workers.olap import careful, deadletter, state
+from workers.olap.cadence import Cadence
+from workers.olap.ledger import Ledger
+from workers.olap.preparation import PreparedPartition
+from workers.olap.takeover import Takeover, together
+from workers.olap.throttle import Throttle
+from workers.olap.transaction import Transaction
+from workers.olap.warmth import WarmClients, close_beside
+from workers.olap.windows import WindowedCounts
 from workers.pipeline import Pipeline
-from workers.preparation import PreparedPartition
-from workers.takeover import Takeover, together
-from workers.throttle import Throttle
-from workers.transaction import Transaction
-from workers.warmth import WarmClients, close_beside
-from workers.windows import WindowedCounts
 
-__all__ = ["OlapWorker", "PartitionWork", "changelog", "transaction"]
+__all__ = ["DEAF_S", "PartitionWork", "changelog", "transaction"]
+
+DEAF_S = 0.2
+"""The longest that a worker waits for records: meanwhile it does not hear that it is to stop."""
 
 _log = logging.getLogger("olap")
-_DEAF_S = 0.2
 _EAGER_S = 1.0
 _EAGER_WAIT_S = 0.02
-_OPENED_TOGETHER = 8
-# Under a low limit the next event may be due in a second: by then it is to have heard what it is told.
-_REST_S = 0.05
 _TEXT_LIMIT = 200
 _UNKNOWN = -1
-
-
-@dataclass
-class _Tally:
-    """What is in the open transaction. It goes to the board when it counts: once it is committed."""
-
-    events: int = 0
-    outputs: int = 0
-    dead_letters: int = 0
-    filtered: int = 0
-    lost: int = 0
-    quarantined: int = 0
 
 
 def transaction(settings: Settings, pipeline: Pipeline, partition: int) -> Transaction:
@@ -104,11 +91,8 @@ class PartitionWork:
         self._place = TopicPartition(settings.topics.input.name, partition)
         self._cadence = Cadence(settings.olap)
         self._slot = slot
-        self._record = record
         self._suspect = suspect
-        self._limit = DlqLimit(
-            settings.dlq, run=record.bad_run, seen=record.window_events, bad=record.window_bad
-        )
+        self._ledger = Ledger(settings.dlq, slot, record)
         # Whatever is not connected yet connects in the background while the transactional id is taken over.
         self.consumer, reader = warm or (Consumer(client.olap_consumer(settings)), None)
         self._transaction, self._changelog = prepared or (
@@ -116,7 +100,6 @@ class PartitionWork:
             changelog(settings, partition, reader),
         )
         self._unneeded = [reader] if prepared is not None and reader is not None else []
-        self._tally = _Tally()
         self._next_offset = _UNKNOWN
         self._eager_until = 0.0
         self._rate = rate
@@ -129,10 +112,10 @@ class PartitionWork:
 
     def committed_by_us(self) -> int | None:
         """What this supervisor has committed of the partition; ``None`` if it has never owned it."""
-        return self._record.committed if self._record.owned_ns else None
+        return self._ledger.committed
 
     def open(self) -> None:
-        """Take the partition over (``workers/takeover.py``) and begin to fetch."""
+        """Take the partition over (``workers/olap/takeover.py``) and begin to fetch."""
         self._slot.enter(Stage.FENCING)
         takeover = Takeover(
             self._settings,
@@ -142,7 +125,7 @@ class PartitionWork:
             lambda: self._slot.enter(Stage.RESTORING),
         )
         together(self._transaction.open, lambda: takeover.prepare(self.committed_by_us()))
-        self._record.fenced_ns = time.monotonic_ns()
+        self._ledger.fenced()
         self._slot.enter(Stage.RESTORING)
         begin, lost = takeover.finish(self._dimensions, self._counts)
         close_beside(self._changelog, *self._unneeded)
@@ -151,14 +134,7 @@ class PartitionWork:
         # Whoever waits for this partition has waited through a start or a restart already: its first records
         # are committed at once, and no others are waited for.
         self._eager_until = time.monotonic() + _EAGER_S
-        self._publish_ownership(begin, lost)
-
-    def _publish_ownership(self, begin: int, lost: int) -> None:
-        record = self._record
-        record.position = record.committed = begin
-        record.in_hand = record.in_hand_end = begin
-        self._tally.lost = lost
-        record.owned_ns = time.monotonic_ns()
+        self._ledger.owned(begin, lost)
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -189,7 +165,7 @@ class PartitionWork:
             # consume() waits until it has a full batch or its time is over, so an event may already have
             # waited for wait_s when it is returned: the interval counts from here, not from its arrival.
             interval = self._cadence.interval_s
-            patience = self._cadence.window_s(wait_s if 0 < wait_s <= interval <= _DEAF_S else interval)
+            patience = self._cadence.window_s(wait_s if 0 < wait_s <= interval <= DEAF_S else interval)
             wait_s = min(wait_s, patience)
             self._cadence.begin(time.monotonic(), 0.0 if eager else patience)
         most = careful.batch_size(self._suspect, self._next_offset, self._settings.olap.batch_events)
@@ -202,8 +178,8 @@ class PartitionWork:
         # is reached when they are processed, not before.
         records = [message for message in messages if message.error() is None]
         if records:
-            if eager and not self._record.fetched_ns > self._record.owned_ns:
-                self._record.fetched_ns = time.monotonic_ns()
+            if eager:
+                self._ledger.fetched()
             self._throttle.take(len(records))
             self._process(records)
         else:
@@ -220,7 +196,7 @@ class PartitionWork:
         return end - self._next_offset
 
     def _commit_if_due(self) -> None:
-        if self._transaction.begun and self._cadence.is_due(time.monotonic(), self._tally.events):
+        if self._transaction.begun and self._cadence.is_due(time.monotonic(), self._ledger.events):
             self.commit()
 
     def rest_s(self) -> float:
@@ -262,9 +238,8 @@ class PartitionWork:
         """The end of the partition. Markers of transactions take offsets, too: behind them there is nothing
         to process, and no lag."""
         if end > self._next_offset:
-            self._next_offset = self._record.position = end
-            if not self._transaction.begun:
-                self._record.committed = end
+            self._next_offset = end
+            self._ledger.passed(end, committed=not self._transaction.begun)
 
     def _process(self, messages: list[Message]) -> None:
         """Process a fetched batch piece by piece."""
@@ -297,20 +272,14 @@ class PartitionWork:
 
     def _process_piece(self, messages: list[Message], *, quarantined: bool = False) -> None:
         """Process records that follow each other, with their offsets on the board: a crash cannot say which
-        they were.
-
-        Each order of these writes is safe. Before the second one and after the third the range is empty, so
-        that who dies while it waits or commits blames no record. They are plain stores to shared memory: a
-        process that dies by a later instruction has made them.
-        """
-        record, end = self._record, _offset(messages[-1]) + 1
-        record.in_hand = _offset(messages[0])
-        record.in_hand_end = end
+        they were."""
+        end = _offset(messages[-1]) + 1
+        self._ledger.take_in_hand(_offset(messages[0]), end)
         batch = self._quarantine(messages[0]) if quarantined else self._transform(messages)
         self._next_offset = end
-        self._account(len(messages), batch)
-        record.in_hand = end
-        exceeded = self._limit.add(len(messages), [bad.index for bad in batch.bad])
+        self._ledger.account(end, len(messages), batch)
+        self._ledger.let_go(end)
+        exceeded = self._ledger.exceeded(len(messages), batch)
         if exceeded is not None:
             last = max(batch.bad, key=lambda bad: bad.index)
             raise self._limit_reached(exceeded, last, _offset(messages[last.index]))
@@ -327,7 +296,7 @@ class PartitionWork:
         suspect = self._suspect
         assert suspect is not None
         bad = deadletter.quarantine(self._transaction, self._topics.dlq.name, message, suspect)
-        self._tally.quarantined += 1
+        self._ledger.quarantined()
         _log.warning(
             "partition %d: the record at offset %d goes to the dead letters: %s",
             self.partition,
@@ -337,8 +306,6 @@ class PartitionWork:
         return Batch([], (), [], [bad])
 
     def _limit_reached(self, exceeded: str, last: BadRecord, offset: int) -> WorkerError:
-        # Whoever is told to serve the partition after this was told so by a person, and begins to count anew.
-        self._record.bad_run = self._record.window_events = self._record.window_bad = 0
         fault = DlqLimitReached(
             f"partition {self.partition}: {exceeded} (the last one at offset {offset}: "
             f"{last.error_class}: {last.error_text[:_TEXT_LIMIT]})",
@@ -376,17 +343,6 @@ class PartitionWork:
             WorkerExit.CONFIGURATION,
         )
 
-    def _account(self, consumed: int, batch: Batch) -> None:
-        self._record.position = self._next_offset
-        tally = self._tally
-        tally.events += consumed
-        tally.outputs += len(batch.payloads)
-        tally.dead_letters += len(batch.bad)
-        tally.filtered += batch.filtered
-        self._slot.events += consumed
-        self._slot.bad += len(batch.bad)
-        self._slot.heartbeat_ns = time.monotonic_ns()
-
     def commit(self) -> None:
         """Add state and offset to the transaction and commit it."""
         if not self._transaction.begun:
@@ -398,26 +354,10 @@ class PartitionWork:
         self._slot.enter(Stage.COMMITTING)
         self._transaction.commit()
         self._cadence.committed(time.monotonic() - began)
-        self._publish_commit()
-
-    def _publish_commit(self) -> None:
-        record, tally = self._record, self._tally
-        if tally.events:
+        if self._ledger.events:
             self._eager_until = 0.0
-        record.committed = self._next_offset
-        record.transactions += 1
-        record.events += tally.events
-        record.outputs += tally.outputs
-        record.dead_letters += tally.dead_letters
-        record.filtered += tally.filtered
-        record.lost += tally.lost
-        record.quarantined += tally.quarantined
-        record.bad_run = self._limit.run
-        record.window_events, record.window_bad = self._limit.seen, self._limit.bad
-        record.late += self._counts.late
-        record.committed_ns = self._slot.heartbeat_ns = time.monotonic_ns()
+        self._ledger.commit(self._next_offset, self._counts.late)
         self._counts.late = 0
-        self._tally = _Tally()
 
     def _write_state(self) -> None:
         try:
@@ -438,137 +378,6 @@ class PartitionWork:
         """Give the partition back. What is not committed is dropped; the next owner processes it again."""
         self._transaction.abort()
         self.consumer.close()
-
-
-class OlapWorker:
-    """The partitions of one worker process, served in turn."""
-
-    rest_s = 0.0
-
-    def __init__(
-        self,
-        settings: Settings,
-        pipeline: Pipeline,
-        board: Board,
-        slot: WorkerSlot,
-        partitions: Iterable[int],
-        *,
-        contested: bool = False,
-        suspects: Iterable[Suspect] = (),
-        warm: WarmClients | None = None,
-        prepared: Mapping[int, PreparedPartition] | None = None,
-    ) -> None:
-        """``warm`` are clients that are connected, ``prepared`` what more there is of some partitions; what
-        is not among them is opened from the beginning."""
-        self._contested = contested
-        suspected = {suspect.partition: suspect for suspect in suspects}
-        self._slot = slot
-        self._topic = settings.topics.input.name
-        header = board.header
-
-        def rate() -> int:
-            return header.partition_rate
-
-        # The first one gets the clients that are connected; the others connect at the same time as it works.
-        self._work = [
-            PartitionWork(
-                settings,
-                pipeline,
-                partition,
-                slot,
-                board.olap(partition),
-                suspected.get(partition),
-                warm if place == 0 else None,
-                rate,
-                prepared.get(partition) if prepared else None,
-            )
-            for place, partition in enumerate(partitions)
-        ]
-        # With nothing to do, a turn waits for this long; its partitions share a commit interval.
-        # Never for long, whatever the interval: it would not hear that it is to stop.
-        self._idle_s = min(_DEAF_S, settings.olap.commit_interval_ms / 1000) / max(1, len(self._work))
-        self._busy = False
-        self._deference = Deference(settings.olap.nice)
-
-    def open(self) -> None:
-        if self._contested:
-            self._slot.enter(Stage.FENCING)
-            ours = {work.partition: work.committed_by_us() for work in self._work}
-            contest.look(self._work[0].consumer, self._topic, ours)
-        for start in range(0, len(self._work), _OPENED_TOGETHER):
-            self._open_together(self._work[start : start + _OPENED_TOGETHER])
-
-    def _open_together(self, some: list[PartitionWork]) -> None:
-        """Each waits for the brokers most of the time. The board names one of them meanwhile, and the one
-        that fails if one does."""
-
-        def opening(work: PartitionWork) -> Callable[[], None]:
-            def act() -> None:
-                with work.at_work():
-                    work.open()
-
-            return act
-
-        try:
-            together(*map(opening, some))
-        except WorkerError as error:
-            if error.partition is not None:
-                self._slot.partition = error.partition + 1
-            raise
-
-    def step(self) -> None:
-        """One turn of every partition. While one of them has work, none waits for the others."""
-        wait = 0.0 if self._busy and len(self._work) > 1 else self._idle_s
-        worked = False
-        for work in self._work:
-            try:
-                with work.at_work():
-                    worked |= work.turn(wait)
-            except DlqLimitReached:
-                self._slot.enter(Stage.DRAINING)
-                work.close()
-                self._work.remove(work)
-                self._settle_others()
-                raise
-        self._busy = worked
-        self._deference.look(behind=any(work.behind for work in self._work), now=time.monotonic())
-        if not worked:
-            self._rest()
-
-    def _rest(self) -> None:
-        """Wait out what the governor has every partition wait for; where it holds none back, not at all."""
-        rest = min((work.rest_s() for work in self._work), default=0.0)
-        if rest > 0:
-            time.sleep(min(rest, _REST_S))
-
-    def _settle_others(self) -> None:
-        """Commit the other partitions before the worker ends of a limit.
-
-        That limit is what is to be reported. A partition that cannot be committed is processed again by its
-        next owner, which finds out why.
-        """
-        with contextlib.suppress(WorkerError):
-            self.drain()
-
-    def reopen(self) -> None:
-        """It has no file open for others."""
-
-    def drain(self) -> None:
-        """Commit what is in hand and give everything back.
-
-        Each partition for itself: where one fails, the others' transactions must not stay open, since they
-        would hold up their readers until the brokers end them. Raises what went wrong first.
-        """
-        failures: list[WorkerError] = []
-        for work in self._work:
-            try:
-                with work.at_work():
-                    work.commit()
-            except WorkerError as error:
-                failures.append(error)
-            work.close()
-        if failures:
-            raise failures[0]
 
 
 def _offset(message: Message) -> int:

@@ -21,9 +21,9 @@ from confluent_kafka import KafkaException
 
 from supervisor.contract.messages import Prepare
 from workers.errors import WorkerError
-from workers.state import Changelog
-from workers.transaction import Transaction
-from workers.warmth import close_beside
+from workers.olap.state import Changelog
+from workers.olap.transaction import Transaction
+from workers.olap.warmth import close_beside
 
 __all__ = ["Preparation", "PreparedPartition"]
 

@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from supervisor.contract.settings import Settings
-from workers import client, state
-from workers.windows import WindowedCounts
+from workers.kafka import client
+from workers.olap import state
+from workers.olap.windows import WindowedCounts
 
 __all__ = ["Takeover", "together"]
 

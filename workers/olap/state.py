@@ -25,9 +25,9 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from supervisor.contract.settings import Olap
-from workers import client
 from workers.errors import BrokersAway, StateMismatch
-from workers.windows import Dimensions, Window, WindowedCounts
+from workers.kafka import client
+from workers.olap.windows import Dimensions, Window, WindowedCounts
 
 __all__ = [
     "OFFSET_KEY",

@@ -17,8 +17,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from workers.librdkafka import LOG_CALLBACK, NOTHING, api, check, configuration, setting
-from workers.records import Headers, Records, single
+from workers.kafka.librdkafka import LOG_CALLBACK, NOTHING, api, check, configuration, setting
+from workers.kafka.records import Headers, Records, single
 
 __all__ = ["Headers", "Producer"]
 

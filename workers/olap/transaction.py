@@ -22,10 +22,10 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from supervisor.contract.exits import WorkerExit
-from workers import client
 from workers.errors import BrokersAway, Doubt, Fenced, WorkerError
-from workers.producer import Producer
-from workers.records import Headers
+from workers.kafka import client
+from workers.kafka.producer import Producer
+from workers.kafka.records import Headers
 
 __all__ = ["TooLarge", "Transaction"]
 

@@ -10,8 +10,8 @@ from confluent_kafka import Message
 
 from supervisor.contract.messages import Suspect
 from workers.decode import BadRecord
-from workers.records import Headers
-from workers.transaction import TooLarge, Transaction
+from workers.kafka.records import Headers
+from workers.olap.transaction import TooLarge, Transaction
 
 __all__ = ["HEADER_PREFIX", "dead_letter_headers", "quarantine", "send"]
 
