@@ -77,7 +77,9 @@ class Deaths:
         self._budgets.clear()
 
     def forgive(self, seat: Seat) -> None:
-        """A person has looked at it: it begins anew."""
+        """A person has looked at it: it begins anew, and so does the budget of all workers. Else what one of
+        them has spent would be the end of the next one at its first death."""
+        self._total.forget()
         self._budgets.pop(seat.name, None)
         for partition in seat.partitions:
             self._budgets.pop(partition, None)

@@ -136,6 +136,18 @@ def test_parked_the_partition_waits_for_a_person_and_the_others_run_on(playing: 
     troupe.wait_logged("olap-2 is well again")
 
 
+def test_a_restart_by_a_person_makes_the_budget_of_all_workers_fresh(playing: Playing) -> None:
+    troupe = playing({"olap-2": {"then": "signal 11", "times": 3}}, "restart.budget_total = 2")
+    troupe.start("--park")
+    board = troupe.board()
+    troupe.wait_state(troupe.seat(board, "olap-2"), State.PARKED)
+    assert troupe.run("restart", "olap-2").returncode == Exit.OK
+    other = troupe.seat(board, "olap-1")
+    pid = other.pid
+    os.kill(pid, signal.SIGSEGV)
+    troupe.wait_replaced(other, pid)
+
+
 def test_code_that_cannot_be_imported_ends_everything_with_its_exit_code(playing: Playing) -> None:
     troupe = playing()
     troupe.start("--set", "app.pipeline=no_such_pipeline")
