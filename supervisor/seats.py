@@ -109,7 +109,9 @@ class Seats:
             if seat is None:
                 role, _, index = name.partition("-")
                 worker_role: WorkerRole = "olap" if role == "olap" else "realtime"
-                opened.append(self.add(worker_role, int(index), partitions, generation))
+                seat = self.add(worker_role, int(index), partitions, generation)
+                opened.append(seat)
+                self._park_if_idle(seat)
                 continue
             if seat.state is State.CLOSED:
                 seat.release()
@@ -119,7 +121,13 @@ class Seats:
             if seat.role == "olap" and seat.state is State.PARKED and seat.partitions:
                 seat.release()  # all that it had was parked; now it has others
                 opened.append(seat)
+            self._park_if_idle(seat)
         return opened
+
+    def _park_if_idle(self, seat: Seat) -> None:
+        """A worker of which all that it is to have is parked would have nothing to do."""
+        if seat.role == "olap" and not seat.partitions and seat.state is State.VACANT:
+            seat.park()
 
     def differing(self, wanted: Layout) -> list[Seat]:
         """The workers' seats that are open and would have other partitions, or none, under ``wanted``."""

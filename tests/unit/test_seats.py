@@ -90,6 +90,18 @@ def test_a_parked_partition_belongs_to_its_seat_and_is_not_served_until_it_is_un
     assert not seats.parked(seat)
 
 
+def test_a_worker_that_is_to_have_parked_partitions_only_is_parked_until_it_has_others(seats: Seats) -> None:
+    first, second = seats.olap
+    seats.park(first, (0, 2), Cause.DLQ_LIMIT)
+    seats.lay_out(seats.layout(Settings(), 4, 4), 1)
+    third = seats.named("olap-2")
+    assert third is not None
+    assert (third.partitions, seats.belonging(third)) == ((), (2,))
+    assert [seat.state for seat in (first, second, third)] == [State.PARKED, State.VACANT, State.PARKED]
+    seats.lay_out(seats.layout(Settings(), 4, 1), 1)
+    assert (first.partitions, first.state) == ((1, 3), State.VACANT)
+
+
 def test_a_realtime_worker_that_is_parked_keeps_its_partitions_and_parks_none_of_the_olap_side(
     seats: Seats, board: Board
 ) -> None:
