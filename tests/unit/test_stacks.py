@@ -23,7 +23,8 @@ print("ready", flush=True)
 in_hand()
 """
 # Not time.sleep: libc's own, called by PyDLL, keeps the interpreter's lock.
-HOLDS_THE_LOCK = "ctypes.PyDLL(None).sleep(60)"
+# A signal ends it, so that it is called again: else the process would be at its end when the next one comes.
+HOLDS_THE_LOCK = "[ctypes.PyDLL(None).sleep(60) for _ in iter(int, 1)]"
 
 
 def started(run_dir: Path, body: str) -> subprocess.Popen[bytes]:
