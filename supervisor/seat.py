@@ -56,6 +56,11 @@ class Seat:
         return self.record.owned_ns != 0
 
     @property
+    def idle(self) -> bool:
+        """Whether all that it has is parked: its process would have nothing to do."""
+        return self.role == "olap" and not self.partitions
+
+    @property
     def fillable(self) -> bool:
         return self.state is State.VACANT and not self.held
 

@@ -111,23 +111,18 @@ class Seats:
                 worker_role: WorkerRole = "olap" if role == "olap" else "realtime"
                 seat = self.add(worker_role, int(index), partitions, generation)
                 opened.append(seat)
-                self._park_if_idle(seat)
-                continue
-            if seat.state is State.CLOSED:
-                seat.release()
-                seat.generation = generation
-                opened.append(seat)
-            self.assign(seat, partitions)
-            if seat.role == "olap" and seat.state is State.PARKED and seat.partitions:
-                seat.release()  # all that it had was parked; now it has others
-                opened.append(seat)
-            self._park_if_idle(seat)
+            else:
+                if seat.state is State.CLOSED:
+                    seat.release()
+                    seat.generation = generation
+                    opened.append(seat)
+                self.assign(seat, partitions)
+                if seat.role == "olap" and seat.state is State.PARKED and seat.partitions:
+                    seat.release()  # all that it had was parked; now it has others
+                    opened.append(seat)
+            if seat.idle and seat.state is State.VACANT:
+                seat.park()
         return opened
-
-    def _park_if_idle(self, seat: Seat) -> None:
-        """A worker of which all that it is to have is parked would have nothing to do."""
-        if seat.role == "olap" and not seat.partitions and seat.state is State.VACANT:
-            seat.park()
 
     def differing(self, wanted: Layout) -> list[Seat]:
         """The workers' seats that are open and would have other partitions, or none, under ``wanted``."""
@@ -151,7 +146,7 @@ class Seats:
     def park(self, seat: Seat, partitions: Sequence[int], cause: Cause) -> None:
         """Nobody is to serve these, until :meth:`unpark`.
 
-        The board's word on a partition is of the OLAP side; who is parked with all it has keeps it otherwise.
+        It is said of the OLAP side's partitions: the real-time worker keeps its own, and is parked as a seat.
         """
         if seat.role != "olap":
             return
@@ -162,9 +157,7 @@ class Seats:
 
     def unpark(self, seat: Seat) -> list[int]:
         """Its parked partitions are its own again; returns them."""
-        if seat.role != "olap":
-            return []
-        found = [p for p in self.belonging(seat) if self._board.assignment(p).parked_ns]
+        found = self._parked(seat)
         for partition in found:
             record = self._board.assignment(partition)
             record.parked_ns = record.parked_cause = 0
@@ -173,7 +166,12 @@ class Seats:
 
     def parked(self, seat: Seat) -> bool:
         """Whether any of its partitions is."""
-        return seat.role == "olap" and any(self._board.assignment(p).parked_ns for p in self.belonging(seat))
+        return bool(self._parked(seat))
+
+    def _parked(self, seat: Seat) -> list[int]:
+        if seat.role != "olap":
+            return []
+        return [p for p in self.belonging(seat) if self._board.assignment(p).parked_ns]
 
     # -- what is owned ----------------------------------------------------------------------------------
 

@@ -175,7 +175,7 @@ class Supervisor:
         cpus: tuple[int, ...] = ()
         nice = weight = 0
         if seat.role == "olap":
-            cpus, nice = self._olap_cpus(seat, settings), olap.nice
+            cpus, nice = self._olap_cpus(seat, child), olap.nice
             weight = settings.limits.olap_cpu_weight
         elif seat.role == "realtime":
             cpus, nice = isolation.realtime_cpus(realtime.cpus, self._available), realtime.nice
@@ -364,15 +364,15 @@ class Supervisor:
         seat.release()
         self.refill()
 
-    def _olap_cpus(self, seat: Seat, settings: Settings) -> tuple[int, ...]:
-        return isolation.olap_cpus(seat.index, settings.olap.cpus, self._available)
+    def _olap_cpus(self, seat: Seat, child: Child) -> tuple[int, ...]:
+        cpus = self.crew.settings(child.generation).olap.cpus
+        return isolation.olap_cpus(seat.index, cpus, self._available)
 
     # -- what operations do -----------------------------------------------------------------------------
 
     def prepare(self, child: Child, seat: Seat) -> None:
         """Have a process in standby do what can be done for an OLAP worker's seat before it has it."""
-        cpus = self._olap_cpus(seat, self.crew.settings(child.generation))
-        child.prepare(Prepare(seat.partitions, cpus))
+        child.prepare(Prepare(seat.partitions, self._olap_cpus(seat, child)))
 
     def retire(self, seat: Seat, intent: Intent) -> None:
         """Have the process in a seat finish, and another one follow it."""

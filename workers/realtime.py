@@ -31,6 +31,7 @@ from supervisor.contract.settings import Settings
 from workers.decode import BadRecord, Batch, Processor
 from workers.errors import WorkerError
 from workers.kafka import client
+from workers.kafka.messages import offset_of, partition_of
 from workers.pipeline import Pipeline
 from workers.sinks import Sink, SinkClosed, SinkUnavailable
 
@@ -167,7 +168,7 @@ class RealtimeWorker:
             return
         plain: list[Message] = []
         for message in messages:
-            suspect, offset = self._suspects.get(_partition(message)), _offset(message)
+            suspect, offset = self._suspects.get(partition_of(message)), offset_of(message)
             if suspect is None or offset < suspect.offset:
                 plain.append(message)
             elif offset >= suspect.end:
@@ -209,7 +210,7 @@ class RealtimeWorker:
         begins: dict[int, int] = {}
         ends: dict[int, int] = {}
         for message in messages:
-            partition, offset = _partition(message), _offset(message)
+            partition, offset = partition_of(message), offset_of(message)
             begins.setdefault(partition, offset)
             ends[partition] = offset + 1
         for partition, end in ends.items():
@@ -292,15 +293,3 @@ class RealtimeWorker:
         for sink in self._sinks:
             sink.close()
         self._consumer.close()
-
-
-def _partition(message: Message) -> int:
-    partition = message.partition()
-    assert partition is not None
-    return partition
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None
-    return offset

@@ -117,7 +117,9 @@ class Reload(Rollout):
         seats = [
             seat
             for seat in sorted(self._floor.seats, key=lambda seat: (order[seat.role], seat.index))
-            if _may_be_replaced(seat) and (self._everything or new_code or seat.role in roles)
+            if seat.state is not State.CLOSED
+            and not seat.idle  # a person has to say first that its partitions are tried again
+            and (self._everything or new_code or seat.role in roles)
         ]
         if not seats and not self._changes:
             self._finish("nothing has changed; `supervisor reload --all` replaces the workers all the same")
@@ -209,9 +211,3 @@ class Reload(Rollout):
 
 def _listed(changes: list[str]) -> str:
     return f"changed: {', '.join(changes)}" if changes else "the configuration is the same"
-
-
-def _may_be_replaced(seat: Seat) -> bool:
-    """A worker whose partitions are all parked would have nothing to do, and a person has to say so first."""
-    idle = seat.role == "olap" and seat.state is State.PARKED and not seat.partitions
-    return seat.state is not State.CLOSED and not idle

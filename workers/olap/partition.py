@@ -22,6 +22,7 @@ from workers import aggregates
 from workers.decode import BadRecord, Batch, Processor
 from workers.errors import DlqLimitReached, WorkerError
 from workers.kafka import client
+from workers.kafka.messages import offset_of
 from workers.olap import careful, deadletter, state
 from workers.olap.cadence import Cadence
 from workers.olap.ledger import Ledger
@@ -259,7 +260,7 @@ class PartitionWork:
         seconds. A quarantined one is committed before anything behind it is touched: were the next one to
         kill as well, a successor would have to begin before both.
         """
-        for piece in careful.pieces([_offset(message) for message in messages], suspect):
+        for piece in careful.pieces([offset_of(message) for message in messages], suspect):
             if piece.alone and self._next_offset <= suspect.offset:
                 self.commit()
                 self._slot.enter(Stage.PROCESSING)
@@ -273,8 +274,8 @@ class PartitionWork:
     def _process_piece(self, messages: list[Message], *, quarantined: bool = False) -> None:
         """Process records that follow each other, with their offsets on the board: a crash cannot say which
         they were."""
-        end = _offset(messages[-1]) + 1
-        self._ledger.take_in_hand(_offset(messages[0]), end)
+        end = offset_of(messages[-1]) + 1
+        self._ledger.take_in_hand(offset_of(messages[0]), end)
         batch = self._quarantine(messages[0]) if quarantined else self._transform(messages)
         self._next_offset = end
         self._ledger.account(end, len(messages), batch)
@@ -282,7 +283,7 @@ class PartitionWork:
         exceeded = self._ledger.exceeded(len(messages), batch)
         if exceeded is not None:
             last = max(batch.bad, key=lambda bad: bad.index)
-            raise self._limit_reached(exceeded, last, _offset(messages[last.index]))
+            raise self._limit_reached(exceeded, last, offset_of(messages[last.index]))
 
     def _transform(self, messages: list[Message]) -> Batch:
         batch = self._processor.process(list(map(Message.value, messages)))
@@ -378,12 +379,6 @@ class PartitionWork:
         """Give the partition back. What is not committed is dropped; the next owner processes it again."""
         self._transaction.abort()
         self.consumer.close()
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None
-    return offset
 
 
 def _minute(message: Message) -> int:
