@@ -120,7 +120,7 @@ class Seats:
                 if seat.role == "olap" and seat.state is State.PARKED and seat.partitions:
                     seat.release()  # all that it had was parked; now it has others
                     opened.append(seat)
-            if seat.idle and seat.state is State.VACANT:
+            if seat.idle and seat.state in (State.VACANT, State.BACKOFF):
                 seat.park()
         return opened
 

@@ -9,7 +9,7 @@ import pytest
 from supervisor.contract.board import Board
 from supervisor.contract.faults import ConfigurationFault
 from supervisor.contract.settings import Realtime, Settings
-from supervisor.rules.lifecycle import State
+from supervisor.rules.lifecycle import Event, State
 from supervisor.rules.policy import Cause
 from supervisor.seats import MAX_PARTITIONS, Seats, slots_needed
 
@@ -100,6 +100,17 @@ def test_a_worker_that_is_to_have_parked_partitions_only_is_parked_until_it_has_
     assert [seat.state for seat in (first, second, third)] == [State.PARKED, State.VACANT, State.PARKED]
     seats.lay_out(seats.layout(Settings(), 4, 1), 1)
     assert (first.partitions, first.state) == ((1, 3), State.VACANT)
+
+
+def test_one_that_waits_for_its_next_process_is_parked_as_well_if_that_would_have_nothing_to_do(
+    seats: Seats,
+) -> None:
+    first, _ = seats.olap
+    seats.park(first, (0,), Cause.DLQ_LIMIT)
+    for event in (Event.FILLED, Event.OWNED, Event.HELD_BACK):
+        first.advance(event)
+    seats.lay_out(seats.layout(Settings(), 4, 4), 1)
+    assert (first.partitions, first.state) == ((), State.PARKED)
 
 
 def test_a_realtime_worker_that_is_parked_keeps_its_partitions_and_parks_none_of_the_olap_side(
