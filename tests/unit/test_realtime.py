@@ -46,9 +46,9 @@ class Kept:
 
 
 class Running:
-    """A worker on one partition that holds three events; it commits as soon as it may."""
+    """A worker on one partition that holds three events."""
 
-    def __init__(self, brokers: SimulatedBrokers, directory: Path) -> None:
+    def __init__(self, brokers: SimulatedBrokers, directory: Path, commit_interval_ms: int) -> None:
         brokers.create_topic(INPUT, 1)
         producer = Producer({"bootstrap.servers": brokers.bootstrap, "log_level": 0, "linger.ms": 0})
         for _ in range(3):
@@ -57,7 +57,7 @@ class Running:
         board = Board.create(directory / "board", workers=1, partitions=1)
         self.settings = Settings(
             kafka=Kafka(bootstrap_servers=brokers.bootstrap, client={"log_level": 0}),
-            realtime=Realtime(commit_interval_ms=10),
+            realtime=Realtime(commit_interval_ms=commit_interval_ms),
         )
         self.record: RealtimePartition = board.realtime(0)
         self.sink = Kept()
@@ -92,10 +92,15 @@ class Running:
 
 
 @pytest.fixture
-def running(brokers: SimulatedBrokers, tmp_path: Path) -> Iterator[Running]:
-    running = Running(brokers, tmp_path)
+def running(request: pytest.FixtureRequest, brokers: SimulatedBrokers, tmp_path: Path) -> Iterator[Running]:
+    """It commits as soon as it may, or at the interval that a test asks for."""
+    running = Running(brokers, tmp_path, getattr(request, "param", 10))
     yield running
     running.worker.close()
+
+
+# What is shown stays uncommitted, however slow the machine is, until it drains.
+only_at_the_drain = pytest.mark.parametrize("running", [60_000], indirect=True, ids=["each minute"])
 
 
 def test_told_to_open_files_anew_it_tells_its_sinks(running: Running) -> None:
@@ -139,6 +144,7 @@ def test_commits_that_are_refused_end_the_worker_and_say_so(
     assert running.record.committed == 0
 
 
+@only_at_the_drain
 def test_what_was_shown_is_committed_when_it_drains(running: Running) -> None:
     running.worker.open()
     running.step_until(lambda: running.record.position == 3)
@@ -147,6 +153,7 @@ def test_what_was_shown_is_committed_when_it_drains(running: Running) -> None:
     assert running.committed() == 3
 
 
+@only_at_the_drain
 def test_a_drain_that_cannot_commit_says_so(running: Running, brokers: SimulatedBrokers) -> None:
     running.worker.open()
     running.step_until(lambda: running.record.position == 3)
