@@ -16,6 +16,7 @@ from installation import Installation, at_one_moment
 from supervisor.contract.board import Role
 from supervisor.contract.exits import Exit
 from supervisor.generate.events import events
+from supervisor.topics.admin import Admin, Deadline
 
 PACE_S = 0.05
 EVENTS_AT_ONCE = 20
@@ -141,12 +142,20 @@ class Site(Installation):
         )
 
     def add_partitions(self, partitions):
-        """To the input alone, as its owner does it."""
+        """To the input alone, as its owner does it; returns when each broker knows of them. Else a producer
+        that asks one of them anew may be told of the old ones, and has no partition for what it is given."""
         admin = AdminClient({"bootstrap.servers": self.settings.kafka.bootstrap_servers})
         (future,) = admin.create_partitions(
             [NewPartitions(self.settings.topics.input.name, partitions)]
         ).values()
         future.result(30)
+        self.wait(lambda: self._known_to_every_broker(partitions), "every broker knows the new partitions")
+
+    def _known_to_every_broker(self, partitions):
+        name, deadline = self.settings.topics.input.name, Deadline(30)
+        admin = Admin(self.settings.kafka, heed=lambda: None)
+        views = admin.views([name], admin.observe([], deadline).brokers, deadline)
+        return all(view is not None and name in view and view[name].led == partitions for view in views)
 
 
 @pytest.fixture
