@@ -180,7 +180,7 @@ class Olap(_Section, frozen=True):
     """Count the pipeline's dimensions into the aggregates topic."""
     floor_events_s: Count = 2_000
     """However late real-time events are, the OLAP side may process this many events a second, all workers
-    together."""
+    together, and always a quarter more than arrive."""
     window_retention_s: Count = 7 * 24 * 60 * 60
     """Minute windows this far behind the newest event are closed; later events count in the totals alone."""
     cpus: list[WholeCount] = field(default_factory=list)

@@ -18,6 +18,10 @@ the target is never less than twice of it. It is forgotten once events are shown
 OLAP side works. Where that is not known and events are late beside a backlog, the OLAP side goes to its floor
 for a moment, to learn it, as BBR probes for the delay of an empty path.
 
+It is a backlog that gives way, not what arrives all the time: the floor is a quarter above that, or what is
+configured, whichever is more. Else a machine that is late now and then for reasons of its own would hold the
+OLAP side below its input, for good, and the backlog would grow until retention ends it.
+
 There is no limit while the real-time side is silent, or nothing is known of it.
 """
 
@@ -45,6 +49,7 @@ _P90_SHARE = 0.5
 _LEAST_CUT, _MOST_CUT = 0.92, 0.5
 _AGAIN_S = 0.3
 
+_KEEP_UP = 1.25
 _FIRST_RATE = 20_000.0
 _DOUBLING_S = 1.0
 _REGAINING_S = 0.5
@@ -102,6 +107,8 @@ class Reading:
     """Events a second that the OLAP side has processed lately."""
     behind: bool
     """Whether the OLAP side has a backlog, as far as is known."""
+    arriving: float = 0.0
+    """Events a second that arrive all the time; zero where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +121,12 @@ class Decision:
 
 
 class Control:
-    """See the module. ``slo_ms`` is above zero, ``floor`` at least one event a second."""
+    """See the module. ``slo_ms`` is above zero, ``floor`` at least one event a second: what is left to the
+    OLAP side however little arrives."""
 
     def __init__(self, slo_ms: float, floor: float) -> None:
         self._slo_ms = slo_ms
-        self._floor = floor
+        self._configured_floor = self._floor = floor
         self._delay = Delay()
         # Until it is known that the real-time side is silent it is taken to be there: a restart amid a
         # backlog would begin with what it is to be spared.
@@ -147,6 +155,8 @@ class Control:
         if self._stepped_s is None:
             self._stepped_s = self._began_s = now
         elapsed, self._stepped_s = min(now - self._stepped_s, _LONGEST_STEP_S), now
+        self._floor = max(self._configured_floor, _KEEP_UP * reading.arriving)
+        self._rate = self._floor if self._state is State.PROBING else max(self._rate, self._floor)
         if reading.source is not None:
             self._meet(now)
             self._delay.feed(reading.source, reading.counts, reading.lag, now)

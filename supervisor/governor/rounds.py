@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from supervisor.contract.board import Board
 from supervisor.contract.settings import Settings
+from supervisor.governor.arrivals import Arrivals
 from supervisor.governor.control import Control, Decision, Reading, State
 from supervisor.host.loop import Loop, Timer
 from supervisor.rules.lifecycle import State as SeatState
@@ -48,6 +49,7 @@ class Governor:
         self._processed = 0
         self._history: deque[tuple[float, int]] = deque()
         self._behind = 0
+        self._arrivals = Arrivals()
         self._looked_s = float("-inf")
         self._holding = self._told = False
         self._held_s = self._told_s = float("-inf")
@@ -87,6 +89,7 @@ class Governor:
         if now - self._looked_s >= _IDLE_ROUND_S * 0.9:
             self._looked_s = now
             self._behind = self._count_behind(used)
+            self._look_at_arrivals()
         decision = self._control.step(self._read(now, used))
         self._write(decision)
         self._tell(decision, used, now)
@@ -104,8 +107,9 @@ class Governor:
                     lag=sum(max(0, board.topic(p).end - board.realtime(p).position) for p in partitions),
                     used=used,
                     behind=self._behind > 0,
+                    arriving=self._arrivals.steady,
                 )
-        return Reading(now, None, (), 0, used, self._behind > 0)
+        return Reading(now, None, (), 0, used, self._behind > 0, self._arrivals.steady)
 
     def _used(self, now: float) -> float:
         """Events a second that the OLAP side has processed in the last half second or so."""
@@ -134,6 +138,14 @@ class Governor:
             if not board.assignment(partition).parked_ns
         )
 
+    def _look_at_arrivals(self) -> None:
+        topics = [(p, self._board.topic(p)) for p in range(self._seats.partitions)]
+        seen = {p: (topic.end, topic.seen_ns) for p, topic in topics if topic.seen_ns}
+        if seen:
+            # The time of the look, not ours: while brokers are away nothing is known, and nothing forgotten.
+            seen_ns = max(seen_ns for _, seen_ns in seen.values())
+            self._arrivals.feed({p: end for p, (end, _) in seen.items()}, seen_ns / 1e9)
+
     def _write(self, decision: Decision) -> None:
         header = self._header
         share = decision.rate // max(1, self._behind)
@@ -144,7 +156,7 @@ class Governor:
 
     def _tell(self, decision: Decision, used: float, now: float) -> None:
         """That the OLAP side is held back, when that begins and when it has been over for a while."""
-        if decision.state in _REDUCING:
+        if decision.state in _REDUCING and self._behind:  # who keeps up is held back from nothing
             self._held_s = now
             if not self._holding:
                 self._holding = True

@@ -21,6 +21,8 @@ from supervisor.governor.control import Control, Reading, State
 SLO_MS = 50.0
 FLOOR = 2_000
 STEP_S = 0.1
+KNOWN_S = 15
+"""What arrives is known after that."""
 
 
 class Moment(NamedTuple):
@@ -90,6 +92,7 @@ def run(
                 plant.lag,
                 sum(lately) / len(lately),
                 plant.backlog > 0,
+                plant.arriving or 0.0 if plant.now_s - began >= KNOWN_S else 0.0,
             )
         )
         rate = decision.rate
@@ -304,6 +307,43 @@ def test_on_a_machine_that_is_late_at_rest_too_most_of_the_rate_stays_and_soon(n
     assert used(seen, 8, 30) > 0.6 * 40_000
     late = [moment for moment in seen if moment.queue_ms > 2 * 4.6 * noise_ms]
     assert len(late) < 0.05 * len(seen)
+
+
+# -- what arrives all the time --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("capacity", [30_000, 200_000])
+@pytest.mark.parametrize(("every_s", "late_s", "late_ms"), [(2, 0.3, 150), (5, 1.0, 400), (1, 0.2, 100)])
+@pytest.mark.parametrize("noise_ms", [1.0, 15.0])
+def test_a_machine_that_is_late_now_and_then_does_not_hold_it_below_its_input(
+    capacity: float, every_s: float, late_s: float, late_ms: float, noise_ms: float
+) -> None:
+    """Of reasons of its own, as one that others use as well. So the OLAP side fell millions behind."""
+    plant, chance, until, due = Plant(capacity), random.Random(3), 0.0, 5.0
+    plant.arriving, plant.backlog, plant.noise_ms = 20_000, 0.0, noise_ms
+
+    def change(s: float, plant: Plant) -> None:
+        nonlocal until, due
+        if s >= due:
+            until, due = s + late_s * chance.uniform(0.5, 1.5), s + every_s * chance.expovariate(1)
+        plant.skew_ms = late_ms if s < until else 0
+
+    seen = run(plant, 240, Control(SLO_MS, FLOOR), change)
+    assert used(seen, 60, 240) > 0.99 * 20_000
+    assert plant.backlog < 5 * 20_000
+
+
+def test_a_backlog_gives_way_where_much_arrives_too() -> None:
+    """Down to a quarter above what arrives, and no further."""
+    plant = Plant(100_000)
+    plant.arriving, plant.backlog = 20_000, 1e9
+
+    def change(s: float, plant: Plant) -> None:
+        plant.skew_ms = 400 if s >= 40 else 0
+
+    seen = run(plant, 50, Control(SLO_MS, FLOOR), change)
+    assert max(rates(seen, 30, 40)) > 60_000
+    assert min(rates(seen, 40, 50)) == 25_000
 
 
 # -- nobody to be spared --------------------------------------------------------------------------------

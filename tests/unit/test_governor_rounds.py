@@ -45,6 +45,7 @@ class Stage:
     def __init__(self, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
         self.board = board
         self.now = 1_000.0
+        self.arriving = 0
         self.events: list[Happening] = []
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         self.journal = Journal()
@@ -68,11 +69,16 @@ class Stage:
             self.board.topic(partition).seen_ns = 1
 
     def go_on(self, seconds: float, *, age_ms: int = 2, rate: float = 500, obey: bool = True) -> None:
-        """Time passes, with real-time events of that age, and OLAP workers that do as they are told."""
+        """Time passes, with real-time events of that age, and OLAP workers that do as they are told. The
+        input grows as the probe sees it once a second, if anything is ``arriving``."""
         until = self.now + seconds - 1e-9
         while self.now < until:
             step = self.loop.after_s
             self.now += step
+            if self.arriving and int(self.now) > int(self.now - step):
+                for topic in map(self.board.topic, range(PARTITIONS)):
+                    topic.end += self.arriving // PARTITIONS
+                    topic.seen_ns = int(self.now * 1e9)
             self.board.worker(REALTIME).latency.add([age_ms] * int(rate * step))
             if obey:
                 self.board.worker(OLAP).events += int(step * (self.board.header.olap_rate or 300_000))
@@ -140,6 +146,32 @@ def test_the_rate_never_falls_below_the_floor(stage: Stage) -> None:
         stage.go_on(0.1, age_ms=900)
         lowest = min(lowest, stage.board.header.olap_rate)
     assert lowest == 7_000
+
+
+def test_the_rate_never_falls_below_a_quarter_more_than_what_arrives_all_the_time(stage: Stage) -> None:
+    stage.backlog(*[10**9] * PARTITIONS)
+    stage.arriving = 20_000
+    stage.governor()
+    stage.go_on(70)
+    lowest = 10**9
+    for _ in range(40):
+        stage.go_on(0.1, age_ms=900)
+        lowest = min(lowest, stage.board.header.olap_rate)
+    assert lowest == pytest.approx(25_000, rel=0.05)
+    # The probe sees nothing while brokers are away; what arrived before still counts when they are back.
+    stage.arriving = 0
+    stage.go_on(120, age_ms=900)
+    assert stage.board.header.olap_rate >= 0.95 * 25_000
+
+
+def test_an_olap_side_that_keeps_up_is_not_said_to_be_held_back(stage: Stage) -> None:
+    stage.backlog(*[10_000] * PARTITIONS)
+    for partition in range(PARTITIONS):
+        stage.board.olap(partition).position = 10_000
+    stage.governor()
+    stage.go_on(30, age_ms=900, obey=False)
+    assert stage.board.header.limited == 0
+    assert stage.events == []
 
 
 def test_what_is_told_is_that_it_begins_and_that_it_is_over(stage: Stage) -> None:
