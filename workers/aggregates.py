@@ -12,6 +12,7 @@ one of the same key: the topic is compacted.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +26,7 @@ from workers.olap.windows import Dimensions, Window, WindowedCounts
 __all__ = ["Aggregates", "Partial", "records", "window_name"]
 
 
-class Key(msgspec.Struct, frozen=True):
+class Cell(msgspec.Struct, frozen=True):
     """What a count is of."""
 
     partition: int
@@ -33,7 +34,7 @@ class Key(msgspec.Struct, frozen=True):
     dimensions: dict[str, Any]
 
 
-class Partial(Key, frozen=True):
+class Partial(Cell, frozen=True):
     """One partition's share of a count."""
 
     count: int
@@ -56,7 +57,7 @@ def records(
     """Key and value of every partial that has changed."""
     for window, values, count in counts.changed():
         name, named = window_name(window), dict(zip(dimensions, values, strict=True))
-        yield _encode(Key(partition, name, named)), _encode(Partial(partition, name, named, count))
+        yield _encode(Cell(partition, name, named)), _encode(Partial(partition, name, named, count))
 
 
 class Aggregates:
@@ -95,9 +96,9 @@ class Aggregates:
         Raises ``TimeoutError`` if that is not reached within ``patience_s``.
         """
         ended: set[int] = set()
-        deadline = datetime.now(UTC).timestamp() + patience_s
+        deadline = time.monotonic() + patience_s
         while len(ended) < self._partitions:
-            if datetime.now(UTC).timestamp() > deadline:
+            if time.monotonic() > deadline:
                 raise TimeoutError(f"{self._topic}: not read to its end within {patience_s:g} s")
             for message in self._consumer.consume(10_000, 0.1):
                 error = message.error()

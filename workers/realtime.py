@@ -69,7 +69,8 @@ class RealtimeWorker:
         self._told = False
         self._refused: KafkaError | None = None
         self._interval_s = settings.realtime.commit_interval_ms / 1000
-        self._consumer = Consumer({**client.realtime_consumer(settings), "on_commit": self._on_commit})
+        config = {**client.realtime_consumer(settings), "on_commit": self._on_commit}
+        self._consumer = client.made(Consumer, config)
         self._uncommitted: dict[int, int] = {}
         self._due = 0.0
 
@@ -144,7 +145,8 @@ class RealtimeWorker:
             record.position = max(record.position, message.offset() or 0)
             return False
         if not client.passes(error):
-            raise WorkerError(f"real time: cannot consume: {error.str()} ({error.name()})")
+            cause = f"real time: cannot consume: {error.str()} ({error.name()})"
+            raise client.refusal(error, cause) or WorkerError(cause)
         return False
 
     def _show(self, messages: list[Message]) -> None:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path as File
 from typing import Any
 
@@ -23,6 +24,7 @@ from supervisor.config.load import Loaded
 from supervisor.config.mistakes import DEFAULT, Mistake
 from supervisor.config.values import REDACTED, is_secret
 from supervisor.contract.faults import Fault
+from supervisor.contract.settings import Kafka, Olap, Settings
 
 __all__ = ["answer", "client_mistakes", "pipeline_mistakes"]
 
@@ -52,7 +54,9 @@ def client_mistakes(loaded: Loaded, timeout_s: float = _TIMEOUT_S) -> list[Mista
     client = loaded.settings.kafka.client
     if not client:
         return []
-    reply = _ask({"trial": "client", "client": client}, timeout_s)
+    # A producer's own time-outs are refused beside a shorter one of the transaction.
+    beside = {"transaction_timeout_ms": loaded.settings.olap.transaction_timeout_ms}
+    reply = _ask({"trial": "client", "client": client, **beside}, timeout_s)
     if isinstance(reply, str):
         reply = [["", f"trying kafka.client {reply}"]]
     mistakes = []
@@ -116,9 +120,10 @@ def _without_secrets(text: str, client: dict[str, Any]) -> str:
 
 def answer(request: dict[str, Any]) -> None:
     """The child's side: carry out ``request`` and write the answer, whole or not at all."""
-    found = (
-        _try_pipeline(request["module"]) if request["trial"] == "pipeline" else _try_client(request["client"])
-    )
+    if request["trial"] == "pipeline":
+        found = _try_pipeline(request["module"])
+    else:
+        found = _try_client(request["client"], request["transaction_timeout_ms"])
     reply = File(request["reply"])
     unfinished = reply.with_suffix(".new")
     unfinished.write_text(json.dumps(found))
@@ -137,25 +142,50 @@ def _try_pipeline(module: str) -> list[list[str]]:
     return []
 
 
-def _try_client(client: dict[str, Any]) -> list[list[str]]:
+def _try_client(client: dict[str, Any], transaction_timeout_ms: int) -> list[list[str]]:
     """[name, problem] of each entry that librdkafka refuses; if none, ["", problem] of all together."""
     refused = [[name, problem] for name, value in client.items() if (problem := _refusal({name: value}))]
-    named = [[name, problem] for name, problem in refused if not problem.startswith(_TOGETHER)]
+    named = [[name, problem] for name, problem in refused if not _TOGETHER.match(problem)]
     if named:
         return named
-    problem = _refusal(client)
-    return [["", problem.removeprefix(_TOGETHER)]] if problem else []
+    problem = _refusal(client) or _refusal_by_a_role(client, transaction_timeout_ms)
+    return [["", _TOGETHER.sub("", problem)]] if problem else []
 
 
 # So librdkafka begins if each property is fine and they do not go together: a protocol without a password.
-_TOGETHER = "Failed to create producer: "
+_TOGETHER = re.compile("^Failed to create (producer|consumer): ")
 
 
 def _refusal(client: dict[str, Any]) -> str:
-    from confluent_kafka import KafkaException, Producer
+    from confluent_kafka import Producer
+
+    return _refusal_of(lambda: Producer({**client, "log_level": 0}))
+
+
+def _refusal_by_a_role(client: dict[str, Any], transaction_timeout_ms: int) -> str:
+    """What is refused by one kind of client, or beside what that one is made with."""
+    from confluent_kafka import Consumer
+    from confluent_kafka.admin import AdminClient
+
+    from workers.kafka import client as clients
+    from workers.kafka.producer import Producer
+
+    kafka = Kafka(client={**client, "log_level": 0})
+    settings = Settings(kafka=kafka, olap=Olap(transaction_timeout_ms=transaction_timeout_ms))
+    makers: tuple[Callable[[], object], ...] = (
+        lambda: Producer(clients.olap_producer(settings, 0)),
+        lambda: Consumer(clients.olap_consumer(settings)),
+        lambda: Consumer(clients.realtime_consumer(settings)),
+        lambda: AdminClient(clients.probe(settings)),
+    )
+    return next(filter(None, map(_refusal_of, makers)), "")
+
+
+def _refusal_of(make: Callable[[], object]) -> str:
+    from confluent_kafka import KafkaException
 
     try:
-        Producer({**client, "log_level": 0})
+        make()
     except KafkaException as error:
         return " ".join(error.args[0].str().split())
     except (TypeError, ValueError) as error:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 from simulated_brokers import FETCH_OFFSETS, SimulatedBrokers
 
+from supervisor.contract.board import Board
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.settings import Kafka, Settings
+from workers import pipeline
+from workers.errors import WorkerError
 from workers.kafka import client
+from workers.kafka.producer import Producer
+from workers.olap.worker import OlapWorker
+from workers.probe import Probe
+from workers.realtime import RealtimeWorker
 
 INPUT = "user-login"
 
@@ -41,13 +51,10 @@ def test_what_brokers_say_as_they_come_and_go_passes_unless_it_is_fatal(code: in
 @pytest.mark.parametrize(
     "code",
     [
-        KafkaError._AUTHENTICATION,
         KafkaError._AUTO_OFFSET_RESET,
         KafkaError._FENCED,
         KafkaError._SSL,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.OFFSET_OUT_OF_RANGE,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
     ],
     ids=str,
 )
@@ -56,6 +63,68 @@ def test_what_somebody_has_to_change_does_not_pass(code: int) -> None:
     failure = client.lookup_failed(KafkaException(KafkaError(code)), "partition 3")
     assert failure.exit_code is WorkerExit.CRASH
     assert KafkaError(code).name() in failure.cause
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError._AUTHENTICATION,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ],
+    ids=str,
+)
+def test_a_client_that_the_brokers_refuse_is_a_matter_of_configuration(code: int) -> None:
+    assert not client.passes(KafkaError(code))
+    failure = client.lookup_failed(KafkaException(KafkaError(code)), "partition 3")
+    assert failure.exit_code is WorkerExit.CONFIGURATION
+    assert KafkaError(code).name() in failure.cause
+    assert "ACLs" in failure.remedy
+
+
+@pytest.mark.parametrize(
+    ("make", "properties"),
+    [
+        (AdminClient, {"no.such.property": "1"}),
+        (Consumer, {"group.id": "g", "max.poll.interval.ms": 1_000}),
+        (Consumer, {}),  # ValueError: group.id must be set
+        (Producer, {"acks": "1", "enable.idempotence": True}),
+        (Producer, {"linger.ms": "soon"}),
+    ],
+    ids=["unknown", "contradiction", "missing", "of a producer", "no number"],
+)
+def test_a_client_that_cannot_be_made_is_a_matter_of_configuration(
+    make: Callable[[Any], Any], properties: dict[str, Any]
+) -> None:
+    with pytest.raises(WorkerError, match="the Kafka client cannot be made: ") as caught:
+        client.made(make, properties)
+    assert caught.value.exit_code is WorkerExit.CONFIGURATION
+    assert "kafka.client" in caught.value.remedy
+
+
+def test_each_role_ends_with_a_cause_and_a_remedy_where_its_client_is_refused(tmp_path: Path) -> None:
+    board = Board.create(tmp_path / "board", workers=1, partitions=1)
+    logins, slot = pipeline.load("workers.logins"), board.worker(0)
+
+    def refused(client: dict[str, Any]) -> Settings:
+        return Settings(kafka=Kafka(bootstrap_servers="127.0.0.1:1", client=client))
+
+    consumers, producers, all_of_them = (
+        refused({"max.poll.interval.ms": 1_000}),
+        refused({"acks": "1"}),
+        refused({"security.protocol": "nonsense"}),
+    )
+    for make in (
+        lambda: OlapWorker(consumers, logins, board, slot, [0]),
+        lambda: OlapWorker(producers, logins, board, slot, [0]),
+        lambda: RealtimeWorker(consumers, logins, board, slot, [0], []),
+        lambda: Probe(all_of_them, board, slot, lambda _report: None),
+    ):
+        with pytest.raises(WorkerError) as caught:
+            make()
+        assert caught.value.exit_code is WorkerExit.CONFIGURATION
+        assert "kafka.client" in caught.value.remedy
 
 
 def test_an_error_that_the_client_itself_calls_retriable_passes() -> None:

@@ -98,6 +98,25 @@ def test_properties_that_do_not_go_together_are_a_mistake() -> None:
     assert "sasl.username and sasl.password must be set" in mistake.problem
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("fetch.max.bytes", "10", "`fetch.max.bytes` must be >= `message.max.bytes`"),
+        ("max.poll.interval.ms", "1000", "`max.poll.interval.ms`must be >= `session.timeout.ms`"),
+    ],
+)
+def test_what_one_kind_of_client_alone_refuses_is_a_mistake(name: str, value: str, problem: str) -> None:
+    (mistake,) = client_mistakes(with_client(**{name: value}))
+    assert mistake.problem.startswith(f"kafka.client: {problem}")
+
+
+def test_time_outs_are_tried_beside_that_of_the_transaction() -> None:
+    (mistake,) = client_mistakes(with_client(**{"message.timeout.ms": "70000"}))
+    assert "`transaction.timeout.ms`" in mistake.problem
+    longer = Flag("olap.transaction_timeout_ms", "80000")
+    assert client_mistakes(load(None, {}, [Flag("kafka.client.message.timeout.ms", "70000"), longer])) == []
+
+
 def test_librdkafkas_words_do_not_give_a_secret_away() -> None:
     # It quotes what it does not understand, from where it does not understand it.
     properties = {

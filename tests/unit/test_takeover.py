@@ -21,6 +21,16 @@ def test_all_of_it_happens_at_once_and_has_ended_when_it_returns() -> None:
     assert sorted(done) == [1, 2, 3]
 
 
+def test_where_no_thread_can_be_had_it_is_done_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    done: list[int] = []
+    together(lambda: done.append(1), lambda: done.append(2), lambda: done.append(3))
+    assert done == [1, 2, 3]
+
+
 def test_the_first_failure_in_their_order_is_told_when_all_have_ended() -> None:
     second_failed = threading.Event()
     ended = threading.Event()

@@ -72,6 +72,20 @@ def test_what_cannot_be_connected_is_not_there_and_its_role_is_not_held_up() -> 
     assert clients.take() is None
 
 
+def test_settings_that_are_refused_leave_nothing_warm_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The role says what is wrong with them."""
+    surprises: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", surprises.append)
+    before = threads_of_warmth()
+    refused = Settings(kafka=Kafka(client={"max.poll.interval.ms": 1_000}))
+    clients = roles.warm_up(refused)
+    until(lambda: threads_of_warmth() == before)
+    assert clients.take() is None
+    assert surprises == []
+
+
 def test_topics_that_come_later_are_found(brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a first start the processes are there before the topics are."""
     tried = threading.Event()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from supervisor.contract.exits import WorkerExit
 from supervisor.contract.settings import Settings
 from workers.errors import BrokersAway, WorkerError
 
@@ -19,18 +21,21 @@ __all__ = [
     "changelog_consumer",
     "committed_offsets",
     "lookup_failed",
+    "made",
     "olap_consumer",
     "olap_group",
     "olap_producer",
     "passes",
     "probe",
     "realtime_consumer",
+    "refusal",
     "transactional_id",
 ]
 
 _log = logging.getLogger("kafka")
 
 Config = dict[str, Any]
+_Client = TypeVar("_Client")
 
 _LINGER_MS = 2_000
 
@@ -105,7 +110,8 @@ def olap_consumer(settings: Settings) -> Config:
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
         "auto.offset.reset": "error",
-        # The end of the changelog is how a restoring worker knows that it has read all of it.
+        # Behind the last record there may be markers of transactions, which take offsets and are no lag; and
+        # a restoring worker knows by the end of the changelog that it has read all of it.
         "enable.partition.eof": True,
     }
 
@@ -145,6 +151,25 @@ def realtime_consumer(settings: Settings) -> Config:
 
 def probe(settings: Settings) -> Config:
     return _quick_connection(settings, "probe")
+
+
+def made(make: Callable[[Config], _Client], config: Config) -> _Client:
+    """The client of a class, by its settings.
+
+    Raises :class:`WorkerError` where librdkafka refuses them: they pass through from ``kafka.client``, and
+    some are refused only by one kind of client, or beside what that one is made with.
+    """
+    try:
+        return make(config)
+    except KafkaException as error:
+        reason = error.args[0].str()
+    except (TypeError, ValueError) as error:
+        reason = str(error)
+    raise WorkerError(
+        f"the Kafka client cannot be made: {reason}",
+        "correct kafka.client; `supervisor config check` tries it out",
+        WorkerExit.CONFIGURATION,
+    )
 
 
 # What brokers say while they come and go. ``retriable()`` does not know: it is always False for an error that
@@ -207,9 +232,29 @@ def committed_offsets(
             return {place.partition: place.offset if place.offset >= 0 else None for place in found}
 
 
+_REFUSED = frozenset(
+    {
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError._AUTHENTICATION,
+    }
+)
+
+
+def refusal(error: KafkaError, cause: str) -> WorkerError | None:
+    """The end of a worker whose client the brokers refuse, if that is what ``error`` says."""
+    if error.code() not in _REFUSED or passes(error):
+        return None
+    return WorkerError(cause, "check the ACLs and credentials of kafka.client", WorkerExit.CONFIGURATION)
+
+
 def lookup_failed(error: KafkaException, whose: str) -> WorkerError:
     """What a failed look-up of offsets or metadata means for the worker."""
     kafka_error: KafkaError = error.args[0]
+    what = f"{kafka_error.str()} ({kafka_error.name()})"
     if passes(kafka_error):
-        return BrokersAway(f"{whose}: the brokers did not answer: {kafka_error.str()} ({kafka_error.name()})")
-    return WorkerError(f"{whose}: {kafka_error.str()} ({kafka_error.name()})")
+        return BrokersAway(f"{whose}: the brokers did not answer: {what}")
+    cause = f"{whose}: {what}"
+    return refusal(kafka_error, cause) or WorkerError(cause)

@@ -18,12 +18,11 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from workers.kafka.librdkafka import LOG_CALLBACK, NOTHING, api, check, configuration, setting
-from workers.kafka.records import Headers, Records, single
+from workers.kafka.records import COPY, Headers, Records, single
 
-__all__ = ["Headers", "Producer"]
+__all__ = ["Producer"]
 
 _PRODUCER = 0  # RD_KAFKA_PRODUCER
-_COPY = 2  # RD_KAFKA_MSG_F_COPY
 _TEXT_SIZE = 512
 _ALMOST = 0.9
 # syslog's eight levels
@@ -160,7 +159,7 @@ class Producer:
         count = len(values)
         # What the pointers point into; librdkafka has copied it when the call returns.
         held = self._records.fill(values, keys)
-        taken = api.rd_kafka_produce_batch(self._topic(topic), partition, _COPY, self._records.address, count)
+        taken = api.rd_kafka_produce_batch(self._topic(topic), partition, COPY, self._records.address, count)
         self._count += count
         self._bytes += sum(map(len, held))
         del held

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from workers.kafka.librdkafka import Memory, Part, PartType, Record, api
 
-__all__ = ["Headers", "Records", "single"]
+__all__ = ["COPY", "Headers", "Records", "single"]
 
 Headers = list[tuple[str, str | bytes | None]]
 

@@ -48,6 +48,16 @@ class Ledger:
         """How many are in the open transaction."""
         return self._tally.events
 
+    def nothing_in_hand(self) -> None:
+        """What the former owner had in hand is not in ours.
+
+        It died of that, perhaps, and it is known who did: the supervisor reads the range when it judges a
+        death, before anybody else is given the partition. Were it still there while we take over, a death
+        of ours by then, of whatever cause, would be counted as one more of that record.
+        """
+        self._record.in_hand_end = 0  # first, so that there is nothing between the two
+        self._record.in_hand = 0
+
     def fenced(self) -> None:
         """The former owner can do nothing any more."""
         self._record.fenced_ns = time.monotonic_ns()

@@ -59,7 +59,7 @@ def transaction(settings: Settings, pipeline: Pipeline, partition: int) -> Trans
 
 def changelog(settings: Settings, partition: int, consumer: Consumer | None = None) -> state.Changelog:
     """The one of a partition, not yet read; by ``consumer`` if there is one that is connected."""
-    consumer = consumer or Consumer(client.changelog_consumer(settings))
+    consumer = consumer or client.made(Consumer, client.changelog_consumer(settings))
     return state.Changelog(consumer, settings.topics.changelog.name, partition)
 
 
@@ -95,7 +95,7 @@ class PartitionWork:
         self._suspect = suspect
         self._ledger = Ledger(settings.dlq, slot, record)
         # Whatever is not connected yet connects in the background while the transactional id is taken over.
-        self.consumer, reader = warm or (Consumer(client.olap_consumer(settings)), None)
+        self.consumer, reader = warm or (client.made(Consumer, client.olap_consumer(settings)), None)
         self._transaction, self._changelog = prepared or (
             transaction(settings, pipeline, partition),
             changelog(settings, partition, reader),
@@ -118,6 +118,7 @@ class PartitionWork:
     def open(self) -> None:
         """Take the partition over (``workers/olap/takeover.py``) and begin to fetch."""
         self._slot.enter(Stage.FENCING)
+        self._ledger.nothing_in_hand()
         takeover = Takeover(
             self._settings,
             self.partition,
@@ -142,12 +143,18 @@ class PartitionWork:
         """Around everything that is done for the partition. The board names it meanwhile, and goes on naming
         it if that is what the worker ends of; so does the error."""
         self._slot.partition = self.partition + 1
+        with self.located():
+            yield
+        self._slot.partition = 0
+
+    @contextlib.contextmanager
+    def located(self) -> Iterator[None]:
+        """Around what is done beside the like for other partitions: the error says which one it was."""
         try:
             yield
         except WorkerError as error:
             error.locate(self.partition, None if self._next_offset == _UNKNOWN else self._next_offset)
             raise
-        self._slot.partition = 0
 
     def turn(self, wait_s: float) -> bool:
         """Consume and process one batch, waiting for it at most ``wait_s``; commit if it is due.
@@ -220,8 +227,7 @@ class PartitionWork:
             error = message.error()
             assert error is not None
             if error.code() == KafkaError._PARTITION_EOF:
-                if message.topic() == self._topics.input.name:  # not the changelog's, read before
-                    self._reached(message.offset() or 0)
+                self._reached(message.offset() or 0)
             else:
                 self._judge_error(error)
 
@@ -233,7 +239,8 @@ class PartitionWork:
                 f"partition {self.partition}: offset {self._next_offset} is gone from the input"
             )
         if not client.passes(error):
-            raise WorkerError(f"partition {self.partition}: cannot consume: {error.str()} ({error.name()})")
+            cause = f"partition {self.partition}: cannot consume: {error.str()} ({error.name()})"
+            raise client.refusal(error, cause) or WorkerError(cause)
 
     def _reached(self, end: int) -> None:
         """The end of the partition. Markers of transactions take offsets, too: behind them there is nothing

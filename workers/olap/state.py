@@ -196,9 +196,7 @@ def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, in
             TopicPartition(topic, partition), _LOOKUP_TIMEOUT_S, cached=False
         )
     except KafkaException as error:
-        raise BrokersAway(
-            f"partition {partition}: the changelog {topic} does not answer: {error.args[0].str()}"
-        ) from error
+        raise client.lookup_failed(error, f"partition {partition}: the changelog {topic}") from error
     return found
 
 

@@ -107,7 +107,8 @@ class Takeover:
 def together(first: Callable[[], None], *others: Callable[[], None]) -> None:
     """Do all of it at once, ``first`` in this thread; raises the first failure in their order.
 
-    Returns once all have ended: none of them is left to surprise whoever comes next.
+    Returns once all have ended: none of them is left to surprise whoever comes next. Where no thread can be
+    had they are done one after the other.
     """
     failures: dict[int, BaseException] = {}
 
@@ -117,13 +118,17 @@ def together(first: Callable[[], None], *others: Callable[[], None]) -> None:
         except BaseException as error:
             failures[place] = error
 
-    threads = [
-        threading.Thread(target=attempt, args=(place, act), daemon=True)
-        for place, act in enumerate(others, 1)
-    ]
-    for thread in threads:
-        thread.start()
-    attempt(0, first)
+    threads, left = [], []
+    for place, act in enumerate(others, 1):
+        thread = threading.Thread(target=attempt, args=(place, act), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be had
+            left.append((place, act))
+        else:
+            threads.append(thread)
+    for place, act in [(0, first), *left]:
+        attempt(place, act)
     for thread in threads:
         thread.join()
     if failures:

@@ -51,7 +51,7 @@ class Transaction:
     ) -> None:
         """``group`` is the consumer group whose offset of ``partition`` is committed; ``topics`` are those
         that every transaction writes to."""
-        self._producer = Producer(config)
+        self._producer = client.made(Producer, config)
         self._partition = partition
         self._group = group
         self._topics = topics
@@ -270,21 +270,10 @@ def _verdict(error: KafkaException, doing: str, partition: int) -> WorkerError:
         )
     if code == KafkaError._INVALID_ARG:
         return WorkerError(cause, "correct kafka.client", WorkerExit.CONFIGURATION)
-    if code in _REFUSED:
-        return WorkerError(cause, "check the ACLs and credentials of kafka.client", WorkerExit.CONFIGURATION)
+    if (refused := client.refusal(kafka_error, cause)) is not None:
+        return refused
     if client.passes(kafka_error) or code == KafkaError._MSG_TIMED_OUT:
         # In doubt as well, and settled in the same way; but it was the brokers who did not answer, and no
         # worker is to be blamed for that.
         return BrokersAway(cause)
     return Doubt(cause)
-
-
-_REFUSED = frozenset(
-    {
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError._AUTHENTICATION,
-    }
-)

@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from supervisor.contract.settings import Settings
+from workers.errors import WorkerError
 from workers.kafka import client
 
 __all__ = ["WarmClients", "Warmth", "close_beside"]
@@ -71,6 +72,8 @@ class Warmth:
         failures = 0
         while not self._ended.wait(pause):
             clients = self._clients or self._create()
+            if clients is None:  # kafka.client is refused, which is for a role to say
+                return
             if self._connect(clients):
                 failures, pause = 0, _KEEP_ALIVE_S
                 if self._clients is None and not self._ended.is_set():
@@ -82,11 +85,15 @@ class Warmth:
             pause = min(_LONGEST_PAUSE_S, _RETRY_PAUSE_S * 2**failures)
             failures = min(failures + 1, 10)
 
-    def _create(self) -> WarmClients:
-        return WarmClients(
-            Consumer(client.olap_consumer(self._settings)),
-            Consumer(client.changelog_consumer(self._settings)),
-        )
+    def _create(self) -> WarmClients | None:
+        try:
+            return WarmClients(
+                client.made(Consumer, client.olap_consumer(self._settings)),
+                client.made(Consumer, client.changelog_consumer(self._settings)),
+            )
+        except WorkerError as error:
+            _log.debug("nothing is connected ahead: %s", error)
+            return None
 
     def _connect(self, clients: WarmClients) -> bool:
         """Ask the clients what their roles will ask them; whether all of it was answered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
@@ -84,13 +85,19 @@ class OlapWorker:
             self._open_together(self._work[start : start + _OPENED_TOGETHER])
 
     def _open_together(self, some: list[PartitionWork]) -> None:
-        """Each waits for the brokers most of the time. The board names one of them meanwhile, and the one
-        that fails if one does."""
+        """Each waits for the brokers most of the time. The board names one that is not open yet, and in the
+        end the one that failed if one did."""
+        unopened = [work.partition for work in some]
+        naming = threading.Lock()
+        self._slot.partition = unopened[0] + 1
 
         def opening(work: PartitionWork) -> Callable[[], None]:
             def act() -> None:
-                with work.at_work():
+                with work.located():
                     work.open()
+                with naming:
+                    unopened.remove(work.partition)
+                    self._slot.partition = unopened[0] + 1 if unopened else 0
 
             return act
 
