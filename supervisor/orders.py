@@ -34,8 +34,6 @@ _HASTENED_S = 2.0
 class Stoppable(Floor, Protocol):
     """The whole supervisor, as this module sees it."""
 
-    stopping: bool
-
     def stop(self, seconds: float, why: str) -> None: ...
 
     def kill_all(self) -> None: ...
@@ -151,7 +149,12 @@ class Orders:
         if not supervisor.seats.partitions:
             raise Fault("the partitions are not known yet", "try again when the brokers have answered")
         # What was asked for last, which may be under way still: two signals make it two workers more.
-        now = supervisor.workers or len(supervisor.seats.olap)
+        asked = [supervisor.workers] + [
+            operation.workers
+            for operation in self._operations.pending()
+            if isinstance(operation, Rescale) and operation.workers is not None
+        ]
+        now = asked[-1] or supervisor.seats.partitions
         wanted = now + by if workers is None else workers
         bounded = max(1, wanted) if workers is None else wanted
         if workers is None:
@@ -164,8 +167,7 @@ class Orders:
         if bounded == now:
             talk.end(Ended(True, f"{now} OLAP workers, as before"))
             return
-        supervisor.workers = bounded
-        self._operations.submit(Rescale(supervisor, [talk], bounded, supervisor.seats.partitions))
+        self._operations.submit(Rescale(supervisor, [talk], bounded))
 
     def reopen_logs(self) -> None:
         logs.reopen()

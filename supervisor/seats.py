@@ -134,6 +134,11 @@ class Seats:
             and self.belonging(seat) != wanted.get(seat.name)
         ]
 
+    def fits(self, wanted: Layout) -> bool:
+        """Whether the workers' seats are as under ``wanted``."""
+        open_seats = {seat.name for seat in self if seat.state is not State.CLOSED}
+        return wanted.keys() <= open_seats and not self.differing(wanted)
+
     def belonging(self, seat: Seat) -> tuple[int, ...]:
         """The partitions of a seat, parked ones too."""
         if seat.role != "olap":

@@ -35,7 +35,7 @@ from supervisor.host.loop import Loop, Timer
 from supervisor.host.memory import OomKills
 from supervisor.host.strangers import Strangers
 from supervisor.operations.queue import Operations
-from supervisor.operations.rescale import Rescale
+from supervisor.operations.upkeep import Upkeep
 from supervisor.orders import Orders
 from supervisor.reporting.hooks import Hooks
 from supervisor.reporting.journal import Journal
@@ -81,6 +81,7 @@ class Supervisor:
         self.seats = Seats(self._board, settings)
         self.deaths = Deaths(settings, self._board, self.seats)
         self.operations = Operations(self._operation_ended)
+        self._upkeep = Upkeep(self, self.operations)
         self._alarms = Alarms(self, self._board, self.deaths, self.operations, self._systemd, self._oom_kills)
         self.watch = Watch(loop, self._board, self.seats, settings, self._alarms)
         self._governor = Governor(loop, self._board, self.seats, settings, self.journal)
@@ -248,7 +249,7 @@ class Supervisor:
             text = f"the input has {found.partitions} partitions now"
             _log.info("%s", text)
             self._board.header.topic_partitions = found.partitions
-            self.operations.submit(Rescale(self, [], self.workers, found.partitions))
+            self._upkeep.look()
             return
         try:
             layout = self.seats.layout(self.settings, found.partitions, self.workers)
@@ -427,14 +428,7 @@ class Supervisor:
         self._hooks.adopt(settings.hooks)
         if settings.olap.workers != before:  # else what was asked for by `scale` stays
             self.workers = settings.olap.workers
-        if not self.seats.partitions:
-            return False
-        layout = self.seats.layout(settings, self.seats.partitions, self.workers)
-        missing = layout.keys() - {seat.name for seat in self.seats if seat.state is not State.CLOSED}
-        differs = bool(missing or self.seats.differing(layout))
-        if differs:
-            self.operations.submit(Rescale(self, talks, self.workers, self.seats.partitions))
-        return differs
+        return self._upkeep.look(talks)
 
     def _operation_ended(self) -> None:
         if self.stopping:

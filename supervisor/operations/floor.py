@@ -29,7 +29,8 @@ class Floor(Protocol):
     settings: Settings
     generation: int
     workers: int
-    """How many OLAP workers are asked for; zero is one per partition."""
+    """How many OLAP workers there are to be; zero is one per partition."""
+    stopping: bool
 
     def refill(self) -> None:
         """Give vacant seats to processes in standby, and start the processes that are wanted."""

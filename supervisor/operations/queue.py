@@ -108,9 +108,13 @@ class Operations:
         """One of that name that has not begun yet: whoever wants the same can join it."""
         return next((other for other in self._queue if other.name == name), None)
 
+    def pending(self) -> list[Operation]:
+        """The one under way, and those that wait, in their order."""
+        return ([self.current] if self.current is not None else []) + list(self._queue)
+
     def abandon(self) -> None:
         """The supervisor stops: everybody who waits is told so."""
-        pending = ([self.current] if self.current is not None else []) + list(self._queue)
+        pending = self.pending()
         self.current = None
         self._queue.clear()
         for operation in pending:

@@ -23,13 +23,16 @@ _PREPARED = 8
 
 
 class Rescale(Operation):
-    """See the module. ``workers`` of 0 is one per partition."""
+    """See the module. ``workers`` is what a person asks for, 0 being one per partition; with ``None`` there
+    are to be as many as before, or as many as the configuration says since it was reloaded."""
 
-    def __init__(self, floor: Floor, talks: list[Talk], workers: int, partitions: int) -> None:
-        super().__init__("change of the number of workers", talks)
+    NAME = "change of the number of workers"
+
+    def __init__(self, floor: Floor, talks: list[Talk], workers: int | None = None) -> None:
+        super().__init__(self.NAME, talks)
+        self.workers = workers
         self._floor = floor
-        self._workers = workers
-        self._partitions = partitions
+        self._partitions = 0
         self._layout: dict[str, tuple[int, ...]] = {}
         self._leaving: list[Seat] = []
         self._coming: list[Seat] = []
@@ -39,10 +42,13 @@ class Rescale(Operation):
 
     def begin(self) -> None:
         floor = self._floor
+        workers = floor.workers if self.workers is None else self.workers
+        # Of this moment: while it waited, partitions may have been added.
+        self._partitions = floor.seats.partitions
         try:
-            self._layout = floor.seats.layout(floor.settings, self._partitions, self._workers)
+            self._layout = floor.seats.layout(floor.settings, self._partitions, workers)
         except Fault as fault:
-            self.fail(fault)
+            self._refuse(fault)
             return
         self._leaving = floor.seats.differing(self._layout)
         kept = {seat.name for seat in floor.seats if seat.state is not State.CLOSED} - {
@@ -65,6 +71,8 @@ class Rescale(Operation):
         if self._begun or ready < self._needed:
             return
         self._begun, self._needed = True, 0
+        if self.workers is not None:
+            floor.workers = self.workers
         for seat in self._leaving:
             seat.held = True
             if seat.name not in self._layout:
@@ -78,8 +86,8 @@ class Rescale(Operation):
             self._begin_anew_if_closed()
         elif not self._begun and seat is None and child.intent is not Intent.STOP:
             self._needed = 0
-            self._floor.workers = len(self._floor.seats.olap)
-            self.fail(Fault(f"a process ended before it was ready: {text}: nothing is changed"))
+            remedy = "it is tried again" if self.workers is None else ""
+            self._refuse(Fault(f"a process ended before it was ready: {text}: nothing is changed", remedy))
 
     def owned(self, seat: Seat) -> None:
         self._arrived(seat)
@@ -90,6 +98,11 @@ class Rescale(Operation):
     def abandon(self) -> None:
         for seat in self._leaving:
             seat.held = False
+
+    def _refuse(self, fault: Fault) -> None:
+        text = f"the change of workers or partitions failed: {fault.cause}"
+        self._floor.journal.publish("scale-failed", f"{text} ({fault.remedy})" if fault.remedy else text)
+        self.fail(fault)
 
     def _begin_anew_if_closed(self) -> None:
         """When the last of those that leave has closed its partitions, give them to their new owners."""

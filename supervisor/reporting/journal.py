@@ -37,6 +37,7 @@ Kind = Literal[
     "reload-done",
     "reload-failed",
     "scaled",
+    "scale-failed",
     "gave-up",
     "stopping",
     "stopped",
@@ -54,6 +55,7 @@ _LEVELS: dict[Kind, int] = {
     "parked": logging.ERROR,
     "quarantined": logging.ERROR,
     "reload-failed": logging.ERROR,
+    "scale-failed": logging.ERROR,
     "gave-up": logging.ERROR,
 }
 

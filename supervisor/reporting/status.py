@@ -125,8 +125,8 @@ class Status(Struct, frozen=True):
     """Everything at one moment."""
 
     health: str
-    """``ok``, ``starting``, ``stopping``, ``degraded`` (a seat is not served), ``degraded: parked`` or
-    ``degraded: brokers``."""
+    """``ok``, ``starting``, ``stopping``, ``degraded`` (a seat or a partition is not served),
+    ``degraded: parked`` or ``degraded: brokers``."""
     phase: str
     supervisor_pid: int
     uptime_s: float
@@ -212,7 +212,8 @@ def _health(header: Header, workers: tuple[Worker, ...], partitions: tuple[Parti
         return "degraded: parked"
     if len(workers) <= 1:
         return "starting"
-    if states <= (_IN_TURN if header.phase == Phase.RELOADING else _WELL):
+    owned = all(partition.worker is not None for partition in partitions)  # else some were added
+    if owned and states <= (_IN_TURN if header.phase == Phase.RELOADING else _WELL):
         return "ok"
     first_time = header.phase == Phase.STARTING and not any(worker.restarts for worker in workers)
     return "starting" if first_time else "degraded"

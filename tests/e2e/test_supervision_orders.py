@@ -304,6 +304,52 @@ def test_partitions_that_are_added_are_served_without_a_restart(playing: Playing
     assert troupe.deaths("probe") == []
 
 
+@pytest.mark.parametrize(("workers", "owners"), [("0", 6), ("2", 2)])
+def test_partitions_that_cannot_be_served_yet_are_shown_and_served_in_the_end(
+    playing: Playing, workers: str, owners: int
+) -> None:
+    """A process that was to become one of their workers dies: nobody has asked who could try again."""
+    troupe = playing(toml='app.pipeline = "pipeline_on_disk"\nrestart.backoff_cap_s = 0.2')
+    pipeline = troupe.directory / "pipeline_on_disk.py"
+    pipeline.write_text("from puppets import *\n")
+    troupe.environment["PYTHONPATH"] += f":{troupe.directory}"
+    board = troupe.serving("--olap-workers", workers)
+    pipeline.write_text("this is not Python\n")
+    troupe.script({"probe": {"partitions": 6}})
+    for _ in range(2):  # the second one is a try by itself
+        count = troupe.log.read_text().count("the change of workers or partitions failed")
+        troupe.wait(
+            lambda count=count: (
+                troupe.log.read_text().count("the change of workers or partitions failed") > count
+            ),
+            "it has failed",
+        )
+    seen = troupe.run("status", "--json")
+    assert seen.returncode == Exit.FAILED
+    assert json.loads(seen.stdout)["health"] == "degraded"
+    pipeline.write_text("from puppets import *\n")
+    troupe.wait(lambda: all(board.olap(p).committed > 0 for p in range(6)), "all six are served")
+    assert len({board.assignment(p).seat for p in range(6)}) == owners
+    assert troupe.run("status").returncode == Exit.OK
+
+
+def test_a_scale_that_fails_is_told_and_leaves_the_number_as_it_was(playing: Playing) -> None:
+    """As it was asked for, too: one per partition stays one per partition."""
+    troupe = playing(toml='app.pipeline = "pipeline_on_disk"\nrestart.backoff_cap_s = 0.2')
+    pipeline = troupe.directory / "pipeline_on_disk.py"
+    pipeline.write_text("from puppets import *\n")
+    troupe.environment["PYTHONPATH"] += f":{troupe.directory}"
+    board = troupe.serving()
+    pipeline.write_text("this is not Python\n")
+    answer = troupe.run("scale", "2")
+    assert answer.returncode == Exit.FAILED
+    assert "a process ended before it was ready" in answer.stderr
+    pipeline.write_text("from puppets import *\n")
+    troupe.script({"probe": {"partitions": 6}})
+    troupe.wait(lambda: all(board.olap(p).committed > 0 for p in range(6)), "all six are served")
+    assert len({board.assignment(p).seat for p in range(6)}) == 6
+
+
 # -- others -----------------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,14 @@ def test_only_seats_whose_partitions_change_differ(seats: Seats) -> None:
     assert [seat.name for seat in grown] == ["realtime-0", "olap-0", "olap-1"]
 
 
+def test_a_layout_fits_where_every_seat_of_it_is_open_and_has_its_partitions(seats: Seats) -> None:
+    assert seats.fits(seats.layout(Settings(), 4, 2))
+    assert not seats.fits(seats.layout(Settings(), 4, 1))
+    assert not seats.fits(seats.layout(Settings(), 6, 2))
+    seats.olap[1].close()
+    assert not seats.fits(seats.layout(Settings(), 4, 2))
+
+
 def test_another_layout_makes_seats_and_opens_closed_ones_again(seats: Seats, board: Board) -> None:
     gone = seats.named("olap-1")
     assert gone is not None

@@ -165,6 +165,14 @@ def test_a_seat_that_is_not_served_is_degraded_whoever_is_to_blame(running: Boar
     assert status.read(running, NOW).health == "degraded"
 
 
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.RELOADING])
+def test_a_partition_that_was_added_and_that_nobody_has_yet_is_degraded(running: Board, phase: Phase) -> None:
+    running.header.phase = phase
+    running.header.topic_partitions = 4
+    seen = status.read(running, NOW)
+    assert (seen.health, seen.partitions[3].worker) == ("degraded", None)
+
+
 def test_a_crash_during_a_reload_is_degraded(running: Board) -> None:
     running.header.phase = Phase.RELOADING
     running.seat(3).state = State.BACKOFF
