@@ -92,6 +92,7 @@ class Supervisor:
         self._fault: Fault | None = None
         self._deadline: Timer | None = None
         self.stopping = False
+        self._reloading = False
         self._gone = False
 
     def run(self) -> None:
@@ -144,6 +145,7 @@ class Supervisor:
         """Give vacant seats to processes in standby, and start the processes that are wanted."""
         if self.stopping:
             return
+        self._tell_phase()
         # In the order in which they became vacant: one that empties again as soon as it is filled would
         # otherwise take every process from those behind it.
         for seat in sorted(self.seats, key=lambda seat: seat.vacant_ns):
@@ -151,6 +153,20 @@ class Supervisor:
             if child is not None:
                 self._fill(seat, child)
         self.crew.fill_up(self._wanted(), self.refill)
+
+    def _tell_phase(self) -> None:
+        """How far it is, for whoever looks at the board; that the start is over the service manager, too.
+
+        That is asked after whatever has happened: a seat may settle by being served, by a backoff, or by
+        being parked.
+        """
+        before = self._board.header.phase
+        if before != Phase.STARTING or (
+            self.seats.partitions and all(seat.state in _SETTLED for seat in self.seats)
+        ):
+            self._board.header.phase = Phase.RELOADING if self._reloading else Phase.RUNNING
+            if before == Phase.STARTING:
+                self._systemd.ready(self._alarms.summary())
 
     def _wanted(self) -> dict[int, int]:
         """How many processes without a role there should be, of each generation."""
@@ -237,9 +253,6 @@ class Supervisor:
         )
         if self.operations.current is not None:
             self.operations.current.owned(seat)
-        if self._board.header.phase == Phase.STARTING and all(seat.state in _SETTLED for seat in self.seats):
-            self._board.header.phase = Phase.RUNNING
-            self._systemd.ready(self._alarms.summary())
 
     def _found(self, found: Found) -> None:
         """The partitions of the input are known now, or there are more of them than before."""
@@ -412,9 +425,9 @@ class Supervisor:
             self.journal.publish("unparked", f"{seat.name} tries again", worker=seat.name)
 
     def reloading(self) -> None:
-        if self._board.header.phase == Phase.RUNNING:
-            self._board.header.phase = Phase.RELOADING
-            self._systemd.reloading()
+        self._reloading = True
+        self._tell_phase()
+        self._systemd.reloading()
 
     def adopt(self, settings: Settings, generation: int, talks: list[Talk]) -> bool:
         """A reload has succeeded: these settings hold. Whether another layout follows; it ends ``talks``."""
@@ -437,10 +450,9 @@ class Supervisor:
         for child in self.crew.each():
             if child.serving is None and child.generation != self.generation:
                 self.crew.dismiss(child.generation)
-        if self._board.header.phase == Phase.RELOADING:
-            self._board.header.phase = Phase.RUNNING
-            self._systemd.ready(self._alarms.summary())
+        self._reloading = False
         self.refill()
+        self._systemd.reloaded(self._alarms.summary())
 
     # -- the end ----------------------------------------------------------------------------------------
 

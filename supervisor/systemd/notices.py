@@ -65,19 +65,16 @@ class Systemd:
         return self._notifier.active
 
     def ready(self, text: str = "") -> None:
-        """Started, or done with a reload, also with one that was refused."""
-        if self._phase is _Phase.STOPPING:
-            return
-        if self._phase is _Phase.RUNNING:
-            self.status(text)
-            return
+        """Started. During a reload, which may have begun before, its READY=1 would end that."""
         if self._phase is _Phase.STARTING:
             self._ready_since = time.monotonic()
-        self._phase = _Phase.RUNNING
-        self._say({"READY": 1}, text)
+            self._phase = _Phase.RUNNING
+            self._say({"READY": 1}, text)
+        elif self._phase is not _Phase.STOPPING:
+            self.status(text)
 
     def reloading(self, text: str = "") -> None:
-        """A reload has begun; :meth:`ready` ends it, whatever came of it.
+        """A reload has begun; :meth:`reloaded` ends it, whatever came of it.
 
         The time is that of now: systemd waits for one later than its SIGHUP. Before the first ``ready`` it is
         not said: systemd would take the READY=1 that follows for the end of the reload, or not at all.
@@ -85,6 +82,12 @@ class Systemd:
         if self._phase in (_Phase.RUNNING, _Phase.RELOADING):
             self._phase = _Phase.RELOADING
             self._say({"RELOADING": 1, "MONOTONIC_USEC": time.monotonic_ns() // 1000}, text)
+
+    def reloaded(self, text: str = "") -> None:
+        """Done with a reload, if one was told of, also with one that was refused."""
+        if self._phase is _Phase.RELOADING:
+            self._phase = _Phase.RUNNING
+            self._say({"READY": 1}, text)
 
     def stopping(self, text: str = "") -> None:
         """Draining has begun; there is no way back. Later texts, such as why, are still shown."""

@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from service_manager import Manager
 
 from supervisor.host.loop import Loop
 from supervisor.systemd import notices
 from supervisor.systemd.notices import Systemd, gave_up, summary
 from supervisor.systemd.notify import Notifier
-
-
-class Manager:
-    """The service manager's end."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self.socket.setblocking(False)
-
-    def environ(self, **more: str) -> dict[str, str]:
-        return {"NOTIFY_SOCKET": self.address, **more}
-
-    def take(self) -> list[dict[str, str]]:
-        """Every datagram that has arrived, as fields."""
-        taken = []
-        while True:
-            try:
-                lines = self.socket.recv(65536).decode().split("\n")
-            except BlockingIOError:
-                return taken
-            taken.append(dict(line.split("=", 1) for line in lines))
-
-    def fill(self) -> None:
-        """Leave no room for another datagram."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-            other.setblocking(False)
-            name = self.socket.getsockname()
-            with contextlib.suppress(BlockingIOError):
-                for _ in range(100_000):
-                    other.sendto(b"X=1", name)
-                pytest.fail("the queue takes everything")
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -177,7 +143,7 @@ def test_a_life_is_told_in_order(manager: Manager, loop: Loop) -> None:
     before = time.monotonic_ns() // 1000
     systemd.ready("serving 4 partitions")
     systemd.reloading("reloading")
-    systemd.ready("serving 4 partitions")
+    systemd.reloaded("serving 4 partitions")
     systemd.stopping("draining")
     ready, reloading, again, stopping = manager.take()
     assert ready == again == {"READY": "1", "STATUS": "serving 4 partitions"}
@@ -198,7 +164,20 @@ def test_a_worker_that_is_ready_late_does_not_undo_stopping(manager: Manager, lo
 def test_a_reload_before_the_first_ready_is_not_told(manager: Manager, loop: Loop) -> None:
     systemd = Systemd(loop, manager.environ())
     systemd.reloading()
+    systemd.reloaded()
     systemd.ready()
+    assert manager.take() == [{"READY": "1"}]
+
+
+def test_whoever_becomes_ready_during_a_reload_does_not_end_it(manager: Manager, loop: Loop) -> None:
+    """It was ready for want of patience, waits for brokers, and was told to reload: then they answer."""
+    systemd = Systemd(loop, manager.environ())
+    systemd.ready()
+    systemd.reloading()
+    systemd.ready("serving 4 partitions")
+    assert [next(iter(fields)) for fields in manager.take()] == ["READY", "RELOADING", "STATUS"]
+    systemd.reloaded()
+    systemd.reloaded()
     assert manager.take() == [{"READY": "1"}]
 
 
@@ -242,7 +221,7 @@ def test_what_a_full_queue_refused_is_sent_later_and_in_order(
     manager.fill()
     systemd.ready("first")
     systemd.reloading()
-    systemd.ready("second")
+    systemd.reloaded("second")
     systemd.status("third")
     manager.take()
     seen: list[dict[str, str]] = []
@@ -372,6 +351,7 @@ def test_without_a_service_manager_nothing_happens(loop: Loop, monkeypatch: pyte
     systemd.ready("x")
     systemd.status("y")
     systemd.reloading()
+    systemd.reloaded()
     systemd.moving(1)
     systemd.moving(2)
     systemd.stopping()
