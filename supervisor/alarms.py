@@ -77,7 +77,7 @@ class Alarms:
                 self._floor.journal.publish("recovered", f"{seat.name} is well again", worker=seat.name)
         partitions = range(self._floor.seats.partitions)
         self._systemd.moving(sum(self._board.olap(p).position for p in partitions))
-        if self._systemd.active and self._board.header.phase == Phase.RUNNING:
+        if self._systemd.active and self._board.header.phase in (Phase.RUNNING, Phase.RELOADING):
             self._systemd.status(self.summary())
 
     def _is_well(self, seat: Seat) -> bool:

@@ -92,7 +92,6 @@ class Supervisor:
         self._fault: Fault | None = None
         self._deadline: Timer | None = None
         self.stopping = False
-        self._reloading = False
         self._gone = False
 
     def run(self) -> None:
@@ -164,7 +163,7 @@ class Supervisor:
         if before != Phase.STARTING or (
             self.seats.partitions and all(seat.state in _SETTLED for seat in self.seats)
         ):
-            self._board.header.phase = Phase.RELOADING if self._reloading else Phase.RUNNING
+            self._board.header.phase = Phase.RELOADING if self.operations.current else Phase.RUNNING
             if before == Phase.STARTING:
                 self._systemd.ready(self._alarms.summary())
 
@@ -425,8 +424,6 @@ class Supervisor:
             self.journal.publish("unparked", f"{seat.name} tries again", worker=seat.name)
 
     def reloading(self) -> None:
-        self._reloading = True
-        self._tell_phase()
         self._systemd.reloading()
 
     def adopt(self, settings: Settings, generation: int, talks: list[Talk]) -> bool:
@@ -450,7 +447,6 @@ class Supervisor:
         for child in self.crew.each():
             if child.serving is None and child.generation != self.generation:
                 self.crew.dismiss(child.generation)
-        self._reloading = False
         self.refill()
         self._systemd.reloaded(self._alarms.summary())
 

@@ -56,7 +56,8 @@ class Phase(IntEnum):
     STARTING = 0
     RUNNING = 1
     RELOADING = 2
-    """Workers are being replaced, one at a time: a reload, a restart or a change of their number."""
+    """Workers are being replaced in order: a reload, a restart, a change of their number, a limit that one of
+    them has reached."""
     STOPPING = 3
 
 

@@ -45,7 +45,7 @@ class Floor(Protocol):
         """Have its process finish, and nobody follow it."""
 
     def reloading(self) -> None:
-        """Tell whoever looks that workers are being replaced, until the operation has ended."""
+        """Tell the service manager that a reload has begun; the end of the operation is its end."""
 
     def adopt(self, settings: Settings, generation: int, talks: list[Talk]) -> bool:
         """From now on these settings hold, and every new process has them.

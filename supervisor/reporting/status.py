@@ -31,8 +31,9 @@ _NS = 1_000_000_000
 _BROKERS_SILENT_S = 10.0
 # Served, or about to change hands because somebody wants it so.
 _WELL = frozenset({"serving", "retiring"})
-# While workers are replaced one at a time, one of them is always in one of these.
-_IN_TURN = _WELL | {"vacant", "opening", "draining"}
+# While workers are replaced in order, whose turn it is may be in one of these, having ended as told, if ever.
+_IN_TURN = frozenset({"vacant", "opening", "draining"})
+_AS_TOLD = frozenset({None, "stopped", "recycled"})
 _BOARD_PATIENCE_S = 2.0
 _BOARD_STEP_S = 0.02
 
@@ -213,10 +214,16 @@ def _health(header: Header, workers: tuple[Worker, ...], partitions: tuple[Parti
     if len(workers) <= 1:
         return "starting"
     owned = all(partition.worker is not None for partition in partitions)  # else some were added
-    if owned and states <= (_IN_TURN if header.phase == Phase.RELOADING else _WELL):
+    replacing = header.phase == Phase.RELOADING
+    if owned and all(_is_well(worker, replacing=replacing) for worker in workers):
         return "ok"
     first_time = header.phase == Phase.STARTING and not any(worker.restarts for worker in workers)
     return "starting" if first_time else "degraded"
+
+
+def _is_well(worker: Worker, *, replacing: bool) -> bool:
+    in_turn = replacing and worker.state in _IN_TURN and worker.cause in _AS_TOLD
+    return worker.state in _WELL or in_turn
 
 
 def _worker(board: Board, place: int, now: int) -> Worker:

@@ -151,10 +151,13 @@ def test_a_seat_that_is_lost_at_the_start_is_degraded(running: Board) -> None:
     assert status.read(running, NOW).health == "degraded"
 
 
+@pytest.mark.parametrize("cause", [Cause.NONE, Cause.STOPPED, Cause.RECYCLED])
 @pytest.mark.parametrize("state", [State.RETIRING, State.VACANT, State.OPENING])
-def test_a_worker_whose_turn_it_is_in_a_reload_is_no_trouble(running: Board, state: State) -> None:
+def test_a_worker_whose_turn_it_is_in_a_reload_is_no_trouble(
+    running: Board, state: State, cause: Cause
+) -> None:
     running.header.phase = Phase.RELOADING
-    running.seat(3).state = state
+    running.seat(3).state, running.seat(3).cause = state, cause
     seen = status.read(running, NOW)
     assert (seen.health, seen.phase) == ("ok", "reloading")
 
@@ -173,9 +176,11 @@ def test_a_partition_that_was_added_and_that_nobody_has_yet_is_degraded(running:
     assert (seen.health, seen.partitions[3].worker) == ("degraded", None)
 
 
-def test_a_crash_during_a_reload_is_degraded(running: Board) -> None:
+@pytest.mark.parametrize("state", [State.VACANT, State.OPENING, State.BACKOFF])
+def test_a_crash_during_a_reload_is_degraded(running: Board, state: State) -> None:
+    """A restart, too, may have to wait for a process that cannot be started: nothing may hide behind it."""
     running.header.phase = Phase.RELOADING
-    running.seat(3).state = State.BACKOFF
+    running.seat(3).state, running.seat(3).cause = state, Cause.CRASH
     assert status.read(running, NOW).health == "degraded"
 
 
