@@ -88,8 +88,7 @@ class Alarms:
     def tell_passed(self, seat: Seat) -> None:
         """Say which records that killed workers went to the dead letters, and suspect them no more."""
         for suspect in self._deaths.passed(seat) if seat.role == "olap" else ():
-            if suspect.quarantine:
-                self._quarantined(seat, suspect.partition, suspect.offset, suspect.cause)
+            self._quarantined(seat, suspect.partition, suspect.offset, suspect.cause)
 
     def summary(self) -> str:
         """How it is going, in one line."""

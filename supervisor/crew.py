@@ -69,6 +69,10 @@ class Crew:
         self._settings[generation] = settings
         return generation
 
+    def adopt(self, settings: Settings) -> None:
+        """Where processes end before they have a seat, the next one waits as these settings say."""
+        self._backoff.adopt(settings.restart)
+
     def proven(self, generation: int) -> bool:
         """Whether a process of that generation has ever come to standby."""
         return generation in self._proven

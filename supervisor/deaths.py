@@ -69,12 +69,15 @@ class Deaths:
         self._tally = Tally(self._run_dir / _TALLY, _TALLY_KEPT)
         self._suspicions = Suspicions(settings.dlq.poison_deaths)
         self._suspicions.load(self._tally.read())
+        self._condemned: dict[int, Suspect] = {}
+        """The record that a partition's owner was told to put to the dead letters."""
 
     def adopt(self, settings: Settings) -> None:
         """Judge by new settings; what is spent of budgets is forgotten."""
         self._settings = settings
         self._total = Budget(settings.restart.budget_total, settings.restart.window_s)
         self._budgets.clear()
+        self._suspicions.adopt(settings.dlq.poison_deaths)
 
     def forgive(self, seat: Seat) -> None:
         """A person has looked at it: it begins anew, and so does the budget of all workers. Else what one of
@@ -177,16 +180,20 @@ class Deaths:
         return partition, record.in_hand, record.in_hand_end
 
     def suspects(self, seat: Seat) -> tuple[Suspect, ...]:
-        """The records at which the workers of a seat died, for the next one."""
-        found = (self._suspicions.suspect(partition) for partition in seat.partitions)
-        return tuple(suspect for suspect in found if suspect is not None)
+        """The records at which the workers of a seat died, for the next one, which is told of them."""
+        found = tuple(filter(None, map(self._suspicions.suspect, seat.partitions)))
+        for partition in seat.partitions:
+            self._condemned.pop(partition, None)
+        self._condemned |= {suspect.partition: suspect for suspect in found if suspect.quarantine}
+        return found
 
     def passed(self, seat: Seat) -> list[Suspect]:
-        """The suspects of a seat that its worker has got past since; they are suspects no more."""
+        """What the worker of a seat has got past is suspected no more. Returns what of it went to the dead
+        letters: what it was told, whatever the number of deaths is that is needed for it by now."""
         gone: list[Suspect] = []
-        for suspect in self.suspects(seat):
-            committed = self._board.olap(suspect.partition).committed
-            if committed > suspect.offset:
-                gone.append(suspect)
-                self._suspicions.passed(suspect.partition, committed)
+        for partition in seat.partitions:
+            committed = self._board.olap(partition).committed
+            self._suspicions.passed(partition, committed)
+            if partition in self._condemned and committed > self._condemned[partition].offset:
+                gone.append(self._condemned.pop(partition))
         return gone

@@ -58,6 +58,12 @@ class Seats:
         """The OLAP seats that are not closed."""
         return [seat for seat in self if seat.role == "olap" and seat.state is not State.CLOSED]
 
+    def adopt(self, settings: Settings) -> None:
+        """Those that are there, and those that are added, wait after a death as these settings say."""
+        self._settings = settings
+        for seat in self:
+            seat.backoff.adopt(settings.restart)
+
     def of(self, child: Child) -> Seat | None:
         return next((seat for seat in self._seats if seat.child is child), None)
 

@@ -18,10 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from supervisor.alarms import Alarms
+from supervisor.contract import logs
 from supervisor.contract.board import Board, Phase
 from supervisor.contract.faults import ConfigurationFault, Fault, GaveUp
 from supervisor.contract.messages import Failed, Found, Owned, Prepare, Prepared, Report, Serve
-from supervisor.contract.settings import Settings
+from supervisor.contract.settings import Limits, Settings
 from supervisor.control.protocol import Talk
 from supervisor.control.server import Server
 from supervisor.crew import Crew
@@ -189,13 +190,11 @@ class Supervisor:
         settings = self.crew.settings(child.generation)
         olap, realtime = settings.olap, settings.realtime
         cpus: tuple[int, ...] = ()
-        nice = weight = 0
+        nice = 0
         if seat.role == "olap":
             cpus, nice = self._olap_cpus(seat, child), olap.nice
-            weight = settings.limits.olap_cpu_weight
         elif seat.role == "realtime":
             cpus, nice = isolation.realtime_cpus(realtime.cpus, self._available), realtime.nice
-            weight = settings.limits.realtime_cpu_weight
         # First of all: every millisecond before it is one in which nobody owns its partitions. If it cannot
         # be told it has just died; its sentinel vacates the seat again.
         child.serve(
@@ -209,11 +208,10 @@ class Supervisor:
                 self.deaths.suspects(seat) if seat.role == "olap" else (),
             )
         )
+        weight = 0
         if self._cgroups is not None and seat.role != "probe":
-            weight = self._cgroups.place(seat.name, child.pid, weight)
+            weight = self._cgroups.place(seat.name, child.pid, _weight(seat, settings.limits))
             self._guardian.guard(child.pid, self._cgroups.leaf(seat.name))
-        else:
-            weight = 0
         seat.fill(child, cpus, nice, weight)
 
     # -- what the processes say -------------------------------------------------------------------------
@@ -428,15 +426,23 @@ class Supervisor:
 
     def adopt(self, settings: Settings, generation: int, talks: list[Talk]) -> bool:
         """A reload has succeeded: these settings hold. Whether another layout follows; it ends ``talks``."""
-        before = self.settings.olap.workers
-        self.settings, self.generation = settings, generation
+        before, self.settings, self.generation = self.settings, settings, generation
         for seat in self.seats:
             seat.generation = generation
+        self.crew.adopt(settings)
+        self.seats.adopt(settings)
+        self._upkeep.adopt(settings)
         self.deaths.adopt(settings)
         self.watch.adopt(settings)
         self._governor.adopt(settings)
         self._hooks.adopt(settings.hooks)
-        if settings.olap.workers != before:  # else what was asked for by `scale` stays
+        if settings.log != before.log:
+            logs.set_up(settings.log, "supervisor", self._board.path.parent)
+        if self._cgroups is not None and settings.limits != before.limits:
+            self._cgroups.adopt(settings.limits)
+            for seat in self.seats:
+                seat.record.cpu_weight = self._cgroups.weigh(seat.name, _weight(seat, settings.limits))
+        if settings.olap.workers != before.olap.workers:  # else what was asked for by `scale` stays
             self.workers = settings.olap.workers
         return self._upkeep.look(talks)
 
@@ -520,6 +526,10 @@ class Supervisor:
                     max(0, record.position - record.committed),
                 )
         self.journal.publish("stopped", "stopped")
+
+
+def _weight(seat: Seat, limits: Limits) -> int:
+    return limits.olap_cpu_weight if seat.role == "olap" else limits.realtime_cpu_weight
 
 
 def _orderly(found: Judgement) -> bool:

@@ -77,6 +77,9 @@ class Watch:
     def adopt(self, settings: Settings) -> None:
         self._settings = settings
         self._stalls = health.Stalls(settings.health.stall_timeout_s)
+        self._memory_due_s = 0.0  # by the former interval it may be due in an hour
+        for rule in self._recycling.values():
+            rule.adopt(settings.limits)
 
     @property
     def brokers_answer(self) -> bool:

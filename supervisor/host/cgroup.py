@@ -34,6 +34,7 @@ _OURSELVES = "supervisor"
 _LEAF = re.compile(r"(probe|realtime-\d+|olap-\d+)\.\d+")
 _CONTROLLERS = ("cpu", "memory")
 _FAREWELL_S = 1.0
+_KERNELS_WEIGHT = 100
 _SYSTEMD_RUNS = Path("/run/systemd/system")
 
 
@@ -93,6 +94,34 @@ class CgroupTree:
             self._say(error)
             return 0
         return in_force
+
+    def adopt(self, limits: Limits) -> None:
+        """Another limit of memory, also for those who are in their leaves. Whoever is above it is killed by
+        the kernel."""
+        before, self._memory_max = self._memory_max, _memory_max(limits)
+        if before == self._memory_max or "memory" not in self._controllers:
+            return
+        for leaf in self._leaves.values():
+            try:
+                _write(leaf / "memory.max", self._memory_max or "max")
+                _write(leaf / "memory.oom.group", int(self._memory_max > 0))
+            except OSError as error:
+                self._say(error)
+
+    def weigh(self, name: str, weight: int) -> int:
+        """Give the process in seat ``name`` another ``cpu.weight``; returns the one that is in force, as
+        :meth:`place` does."""
+        leaf = self._leaves.get(name)
+        if leaf is None or "cpu" not in self._controllers:
+            return 0
+        try:
+            if not _members(leaf):
+                return 0  # it could not be moved there
+            _write(leaf / "cpu.weight", weight or _KERNELS_WEIGHT)
+        except OSError as error:
+            self._say(error)
+            return 0
+        return weight
 
     def leaf(self, name: str) -> Path | None:
         """The cgroup of the process in seat ``name``."""
@@ -187,7 +216,11 @@ def _take(base: Path, limits: Limits) -> CgroupTree:
     _log.info(
         "each worker has a cgroup below %s%s", base, f", without {' and '.join(missing)}" if missing else ""
     )
-    return CgroupTree(base, controllers, limits.memory_hard_mb * 1024 * 1024)
+    return CgroupTree(base, controllers, _memory_max(limits))
+
+
+def _memory_max(limits: Limits) -> int:
+    return limits.memory_hard_mb * 1024 * 1024
 
 
 def _refuse_what_is_not_ours(base: Path) -> None:

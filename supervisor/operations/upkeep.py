@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from supervisor.contract.exits import Exit
 from supervisor.contract.faults import Fault
+from supervisor.contract.settings import Settings
 from supervisor.control.protocol import Ended, Talk
 from supervisor.host.loop import Timer
 from supervisor.operations.floor import Floor
@@ -29,6 +30,9 @@ class Upkeep:
         self._operations = operations
         self._backoff = Backoff(floor.settings.restart)
         self._again: Timer | None = None
+
+    def adopt(self, settings: Settings) -> None:
+        self._backoff.adopt(settings.restart)
 
     def look(self, talks: Sequence[Talk] = ()) -> bool:
         """Whether anything has to change; then it is under way, or waits for its turn, and ends ``talks``."""

@@ -55,6 +55,10 @@ class Suspicions:
         self._needed = deaths_needed
         self._fatalities: dict[int, deque[_Fatality]] = {}
 
+    def adopt(self, deaths_needed: int) -> None:
+        """Another number from now on, for the deaths that there were as well."""
+        self._needed = deaths_needed
+
     def died(
         self, partition: int, in_hand: int, in_hand_end: int, committed: int, cause: str, stack: str = ""
     ) -> None:

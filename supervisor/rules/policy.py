@@ -223,6 +223,10 @@ class Backoff:
         wait = _delay(self.settings, self._deaths)
         return wait * (1.0 + self.settings.backoff_jitter * (2.0 * self.random() - 1.0))
 
+    def adopt(self, settings: Restart) -> None:
+        """Wait by other numbers from the next death on; how many there were stays."""
+        self.settings = settings
+
     def forget(self) -> None:
         """A person has intervened: the next death is the first again."""
         self._deaths = 0

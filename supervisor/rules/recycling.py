@@ -29,15 +29,21 @@ class Recycling:
     """
 
     def __init__(self, limits: Limits, born_s: float, random: Callable[[], float] = _random.random) -> None:
-        def varied(limit: float) -> float:
-            return limit * (1.0 + limits.jitter * (2.0 * random() - 1.0))
+        self._born_s = born_s
+        self._age_draw, self._events_draw = random(), random()
+        self._sampled_s: float | None = None
+        self.adopt(limits)
+
+    def adopt(self, limits: Limits) -> None:
+        """Other limits from now on, varied by what was drawn at its birth."""
+
+        def varied(limit: float, draw: float) -> float:
+            return limit * (1.0 + limits.jitter * (2.0 * draw - 1.0))
 
         self._limits = limits
-        self._born_s = born_s
-        self._max_age_s = varied(limits.max_age_s)
-        self._max_events = varied(limits.max_events)
+        self._max_age_s = varied(limits.max_age_s, self._age_draw)
+        self._max_events = varied(limits.max_events, self._events_draw)
         self._above = 0
-        self._sampled_s: float | None = None
 
     def due(self, now_s: float, events: int, rss_bytes: int) -> Reason | None:
         """Why the process is to be replaced now, the most pressing reason first, or ``None``.

@@ -421,3 +421,33 @@ def test_code_broken_on_disk_stops_nobody_who_serves_and_mended_brings_spares_ba
     pipeline.write_text("from puppets import *\n")
     for seat, pid in zip(seats, pids, strict=True):
         troupe.wait_replaced(seat, pid)
+
+
+def test_what_is_the_supervisors_own_holds_after_a_reload_and_replaces_nobody(playing: Playing) -> None:
+    troupe = playing(toml="runtime.canary_s = 0.0\nlimits.memory_interval_s = 0.1")
+    board = troupe.serving()
+    before = olap_pids(troupe, board)
+    weighed = troupe.seat(board, "olap-1")
+    troupe.wait(lambda: weighed.rss_bytes > 0, "its limits are looked at")
+    for line in ("restart.backoff_first_s = 1000.0", "restart.backoff_cap_s = 1000.0"):
+        troupe.configure(line)
+    assert troupe.run("reload").returncode == Exit.OK
+    assert olap_pids(troupe, board) == before
+    seat = troupe.seat(board, "olap-0")
+    troupe.script({"olap-0": {"open": "exit 3"}})
+    os.kill(seat.pid, signal.SIGKILL)
+    troupe.wait_state(seat, State.BACKOFF)
+    assert seat.retry_ns - time.monotonic_ns() > 500 * 1e9
+    troupe.script({})
+    assert troupe.run("restart", "olap-0").returncode == Exit.OK
+    troupe.configure("limits.max_events = 1")
+    assert troupe.run("reload").returncode == Exit.OK
+    troupe.wait(lambda: weighed.recycled > 0, "who was there before is replaced by the new limit")
+
+
+def test_a_reload_of_the_log_holds_for_the_supervisor_itself(playing: Playing) -> None:
+    troupe = playing(toml="runtime.canary_s = 0.0")
+    troupe.serving()
+    troupe.configure('log.format = "json"')
+    assert troupe.run("reload").returncode == Exit.OK
+    troupe.wait_logged('"process":"supervisor"')

@@ -160,6 +160,39 @@ def test_without_a_limit_there_is_none_and_a_weight_of_zero_is_left_alone(
     assert kernel.members(leaf) == [str(sleeper)], "whatever it starts ends with it all the same"
 
 
+def test_another_limit_holds_for_who_is_there_and_for_who_comes(kernel: Kernel, sleeper: int) -> None:
+    tree = opened()
+    tree.place("olap-0", sleeper, 50)
+    tree.adopt(Limits(memory_hard_mb=300))
+    tree.place("olap-1", os.getppid(), 50)
+    leaves = [kernel.base / f"olap-0.{sleeper}", kernel.base / f"olap-1.{os.getppid()}"]
+    assert [(leaf / "memory.max").read_text() for leaf in leaves] == [str(300 * 2**20)] * 2
+    assert [(leaf / "memory.oom.group").read_text() for leaf in leaves] == ["1", "1"]
+    tree.adopt(Limits())
+    assert [(leaf / "memory.max").read_text() for leaf in leaves] == ["max", "max"]
+    assert [(leaf / "memory.oom.group").read_text() for leaf in leaves] == ["0", "0"]
+
+
+def test_another_weight_is_given_to_who_is_there_and_none_is_the_kernels_own(
+    kernel: Kernel, sleeper: int
+) -> None:
+    tree = opened()
+    tree.place("olap-0", sleeper, 50)
+    weight = kernel.base / f"olap-0.{sleeper}" / "cpu.weight"
+    assert (tree.weigh("olap-0", 70), weight.read_text()) == (70, "70")
+    assert (tree.weigh("olap-0", 0), weight.read_text()) == (0, "100")
+    assert tree.weigh("olap-7", 70) == 0
+
+
+def test_who_could_not_be_moved_into_its_leaf_has_no_weight_later_either(
+    kernel: Kernel, sleeper: int
+) -> None:
+    tree = opened()
+    kernel.refuses = {"cgroup.procs": errno.EBUSY}
+    assert tree.place("olap-0", sleeper, 50) == 0
+    assert tree.weigh("olap-0", 70) == 0
+
+
 def test_the_end_of_a_worker_is_the_end_of_its_leaf_and_of_all_in_it(kernel: Kernel, sleeper: int) -> None:
     tree = opened()
     tree.place("olap-0", sleeper, 50)

@@ -194,6 +194,17 @@ def test_every_poison_record_is_quarantined_and_no_other(
     assert suspicions.suspect(0) is None
 
 
+def test_another_number_of_deaths_counts_those_that_there_were() -> None:
+    suspicions = Suspicions(3)
+    for _ in range(2):
+        suspicions.died(0, 7, 8, 0, "SIGSEGV")
+    for needed, quarantine in ((3, False), (2, True), (3, False)):
+        suspicions.adopt(needed)
+        suspect = suspicions.suspect(0)
+        assert suspect is not None
+        assert suspect.quarantine is quarantine
+
+
 class SuspicionsMachine(RuleBasedStateMachine):
     """Deaths anywhere and commits at any time, against all deaths ever."""
 

@@ -178,6 +178,14 @@ def test_what_a_person_forgives_is_the_first_death_again() -> None:
     assert [backoff.died(0), backoff.died(0)] == pytest.approx([0.0, 0.1])
 
 
+def test_other_numbers_hold_from_the_next_death_on_and_the_deaths_before_count() -> None:
+    backoff = Backoff(steady)
+    for _ in range(3):
+        backoff.died(0)
+    backoff.adopt(Restart(backoff_first_s=1.0, backoff_cap_s=100.0, backoff_jitter=0.0))
+    assert [backoff.died(0), backoff.died(0)] == pytest.approx([4.0, 8.0])
+
+
 class BackoffMachine(RuleBasedStateMachine):
     """Deaths and progress in any order, with every draw of the jitter."""
 

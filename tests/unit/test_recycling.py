@@ -107,3 +107,23 @@ def test_memory_above_the_hard_limit_is_due_at_once_and_before_everything_else()
     assert process.due(2_005.0, 10, 200 * MB) is Reason.MEMORY_SOFT
     assert process.due(2_010.0, 10, 100 * MB) is Reason.COUNT
     assert process.due(2_015.0, 0, 100 * MB) is Reason.AGE
+
+
+def test_other_limits_hold_for_a_process_that_is_there_varied_as_they_were_at_its_birth() -> None:
+    draws = iter([0.0, 1.0])
+    process = Recycling(Limits(), 1_000.0, lambda: next(draws))
+    assert process.due(10_000.0, 10_000, 0) is None
+    process.adopt(Limits(max_age_s=1_000.0, jitter=0.1))
+    assert [process.due(1_000.0 + age, 10_000, 0) for age in (899, 900)] == [None, Reason.AGE]
+    process.adopt(Limits(max_events=1_000, jitter=0.1))
+    assert [process.due(10_000.0, events, 0) for events in (1_099, 1_100)] == [None, Reason.COUNT]
+    process.adopt(Limits())
+    assert process.due(10_000.0, 10_000, 0) is None
+
+
+def test_looks_above_one_soft_limit_do_not_count_for_another() -> None:
+    process = recycling(memory_soft_mb=100, memory_samples=3, memory_interval_s=5.0)
+    assert [process.due(1_000.0 + 5 * number, 0, 200 * MB) for number in range(2)] == [None, None]
+    process.adopt(Limits(memory_soft_mb=150, memory_samples=3, memory_interval_s=5.0))
+    found = [process.due(1_010.0 + 5 * number, 0, 200 * MB) for number in range(3)]
+    assert found == [None, None, Reason.MEMORY_SOFT]
