@@ -24,8 +24,8 @@ class _Scale(click.Command):
 def command(loaded: Loaded, workers: str, as_json: bool) -> int:
     """Have N OLAP workers, or N more or fewer than now: at least one, and at most one per partition.
 
-    Only workers whose partitions change are touched. It lasts until the next start or reload, which go back
-    to olap.workers.
+    Only workers whose partitions change are touched. It lasts until the next start, or a reload of another
+    olap.workers, which go by that.
 
     \b
     Examples:

@@ -280,6 +280,17 @@ def test_workers_are_added_and_removed_live_within_their_bounds(playing: Playing
     assert [troupe.seat(board, name).pid for name in ("realtime-0", "probe")] == untouched
 
 
+def test_a_number_that_was_asked_for_outlives_a_reload_that_is_about_something_else(playing: Playing) -> None:
+    troupe = playing(toml="runtime.canary_s = 0.0")
+    board = troupe.serving()
+    for workers, line in ((3, "restart.budget = 11"), (2, "olap.workers = 2")):
+        assert troupe.run("scale", "3").returncode == Exit.OK
+        troupe.configure(line)
+        answer = troupe.run("reload")
+        assert answer.returncode == Exit.OK, answer.stderr
+        assert len({board.assignment(p).seat for p in range(4)}) == workers
+
+
 def test_sigttou_stops_at_one_worker(playing: Playing) -> None:
     troupe = playing()
     board = troupe.serving("--olap-workers", "2")
