@@ -4,8 +4,9 @@ It holds no Kafka client. Processes start without a role; one in standby is give
 spares are kept. A death is noticed through the process' pidfd, its seat becomes vacant, a spare takes it at
 once, and a new spare is started at leisure. All of it happens in one loop.
 
-The parts: ``crew`` has the processes, ``seats`` who owns what, ``deaths`` judges, ``watch`` looks for those
-that neither die nor work, ``operations`` are what takes several steps, ``orders`` is what people ask for.
+The parts: ``crew`` has the processes, ``seats`` who owns what, ``shares`` what of the machine they may use,
+``deaths`` judges, ``watch`` looks for those that neither die nor work, ``operations`` are what takes several
+steps, ``orders`` is what people ask for.
 """
 
 from __future__ import annotations
@@ -22,14 +23,13 @@ from supervisor.contract import logs
 from supervisor.contract.board import Board, Phase
 from supervisor.contract.faults import ConfigurationFault, Fault, GaveUp
 from supervisor.contract.messages import Failed, Found, Owned, Prepare, Prepared, Report, Serve
-from supervisor.contract.settings import Limits, Settings
+from supervisor.contract.settings import Settings
 from supervisor.control.protocol import Talk
 from supervisor.control.server import Server
 from supervisor.crew import Crew
 from supervisor.deaths import Deaths, Judgement
 from supervisor.governor.rounds import Governor
 from supervisor.host import instance, priority
-from supervisor.host.cgroup import CgroupTree
 from supervisor.host.child import Child
 from supervisor.host.guardian import Guardian
 from supervisor.host.loop import Loop, Timer
@@ -40,11 +40,11 @@ from supervisor.operations.upkeep import Upkeep
 from supervisor.orders import Orders
 from supervisor.reporting.hooks import Hooks
 from supervisor.reporting.journal import Journal
-from supervisor.rules import isolation
 from supervisor.rules.lifecycle import Event, State
 from supervisor.rules.policy import Cause, Intent, Verdict, blamed
 from supervisor.seat import Seat
 from supervisor.seats import MAX_PARTITIONS, Seats, slots_needed
+from supervisor.shares import Shares
 from supervisor.systemd import notices
 from supervisor.watch import Watch
 
@@ -75,7 +75,7 @@ class Supervisor:
         self._hooks = Hooks(settings.hooks, loop)
         self.journal.subscribe(self._hooks.hear)
         self._guardian = Guardian(loop)
-        self._cgroups = CgroupTree.open(settings.limits)
+        self._shares = Shares(settings.limits, self._guardian)
         self._oom_kills = OomKills.of_this_process()
         self.crew = Crew(loop, self._board, settings, self, self._guardian)
         self._strangers = Strangers(loop, self._ours)
@@ -88,7 +88,6 @@ class Supervisor:
         self._governor = Governor(loop, self._board, self.seats, settings, self.journal)
         self._orders = Orders(self, self.operations, load or (lambda: settings))
         self._control = Server(loop, run_dir, self._orders, self.journal)
-        self._available = sorted(os.sched_getaffinity(0))
         self._failures: dict[int, Failed] = {}
         self._fault: Fault | None = None
         self._deadline: Timer | None = None
@@ -124,8 +123,7 @@ class Supervisor:
         self._orders.stopped()
         self._control.close()
         self._guardian.close()
-        if self._cgroups is not None:
-            self._cgroups.close()
+        self._shares.close()
         os.close(self._lock)
 
     def _ours(self) -> set[int]:
@@ -188,13 +186,7 @@ class Supervisor:
 
     def _fill(self, seat: Seat, child: Child) -> None:
         settings = self.crew.settings(child.generation)
-        olap, realtime = settings.olap, settings.realtime
-        cpus: tuple[int, ...] = ()
-        nice = 0
-        if seat.role == "olap":
-            cpus, nice = self._olap_cpus(seat, child), olap.nice
-        elif seat.role == "realtime":
-            cpus, nice = isolation.realtime_cpus(realtime.cpus, self._available), realtime.nice
+        cpus, nice = self._shares.of(seat, settings)
         # First of all: every millisecond before it is one in which nobody owns its partitions. If it cannot
         # be told it has just died; its sentinel vacates the seat again.
         child.serve(
@@ -208,11 +200,7 @@ class Supervisor:
                 self.deaths.suspects(seat) if seat.role == "olap" else (),
             )
         )
-        weight = 0
-        if self._cgroups is not None and seat.role != "probe":
-            weight = self._cgroups.place(seat.name, child.pid, _weight(seat, settings.limits))
-            self._guardian.guard(child.pid, self._cgroups.leaf(seat.name))
-        seat.fill(child, cpus, nice, weight)
+        seat.fill(child, cpus, nice, self._shares.place(seat, child, settings.limits))
 
     # -- what the processes say -------------------------------------------------------------------------
 
@@ -283,7 +271,7 @@ class Supervisor:
         noticed = time.monotonic_ns()
         seat = self.seats.of(child)
         # Before it is collected: until then its slot on the board and its cgroup are its own.
-        out_of_memory = self._was_out_of_memory(seat)
+        out_of_memory = seat is not None and self._shares.out_of_memory(seat)
         exit_code = child.reap()
         killed = exit_code == -signal.SIGKILL and child.intent is Intent.NONE
         out_of_memory = out_of_memory or (killed and self._oom_kills.claim())
@@ -320,12 +308,8 @@ class Supervisor:
             return False
         return seat is not None or not self.crew.proven(child.generation)
 
-    def _was_out_of_memory(self, seat: Seat | None) -> bool:
-        return self._cgroups is not None and seat is not None and self._cgroups.out_of_memory(seat.name)
-
     def _vacate(self, seat: Seat, child: Child, exit_code: int, found: Judgement, noticed: int) -> None:
-        if self._cgroups is not None:
-            self._cgroups.kill(seat.name)  # whatever it has started and left
+        self._shares.clear(seat)
         seat.vacate(exit_code, found.cause, noticed, blamed=blamed(found.cause))
         self._tell_death(seat, child.pid, exit_code, found)
         if found.verdict is Verdict.PARK and not self.stopping:
@@ -375,15 +359,12 @@ class Supervisor:
         seat.release()
         self.refill()
 
-    def _olap_cpus(self, seat: Seat, child: Child) -> tuple[int, ...]:
-        cpus = self.crew.settings(child.generation).olap.cpus
-        return isolation.olap_cpus(seat.index, cpus, self._available)
-
     # -- what operations do -----------------------------------------------------------------------------
 
     def prepare(self, child: Child, seat: Seat) -> None:
         """Have a process in standby do what can be done for an OLAP worker's seat before it has it."""
-        child.prepare(Prepare(seat.partitions, self._olap_cpus(seat, child)))
+        settings = self.crew.settings(child.generation)
+        child.prepare(Prepare(seat.partitions, self._shares.olap_cpus(seat, settings)))
 
     def retire(self, seat: Seat, intent: Intent) -> None:
         """Have the process in a seat finish, and another one follow it."""
@@ -438,10 +419,8 @@ class Supervisor:
         self._hooks.adopt(settings.hooks)
         if settings.log != before.log:
             logs.set_up(settings.log, "supervisor", self._board.path.parent)
-        if self._cgroups is not None and settings.limits != before.limits:
-            self._cgroups.adopt(settings.limits)
-            for seat in self.seats:
-                seat.record.cpu_weight = self._cgroups.weigh(seat.name, _weight(seat, settings.limits))
+        if settings.limits != before.limits:
+            self._shares.adopt(settings.limits, self.seats)
         if settings.olap.workers != before.olap.workers:  # else what was asked for by `scale` stays
             self.workers = settings.olap.workers
         return self._upkeep.look(talks)
@@ -526,10 +505,6 @@ class Supervisor:
                     max(0, record.position - record.committed),
                 )
         self.journal.publish("stopped", "stopped")
-
-
-def _weight(seat: Seat, limits: Limits) -> int:
-    return limits.olap_cpu_weight if seat.role == "olap" else limits.realtime_cpu_weight
 
 
 def _orderly(found: Judgement) -> bool:
