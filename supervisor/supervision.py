@@ -5,8 +5,8 @@ spares are kept. A death is noticed through the process' pidfd, its seat becomes
 once, and a new spare is started at leisure. All of it happens in one loop.
 
 The parts: ``crew`` has the processes, ``seats`` who owns what, ``shares`` what of the machine they may use,
-``deaths`` judges, ``watch`` looks for those that neither die nor work, ``operations`` are what takes several
-steps, ``orders`` is what people ask for.
+``deaths`` judges, ``aftermath`` does what follows for a seat, ``watch`` looks for those that neither die nor
+work, ``operations`` are what takes several steps, ``orders`` is what people ask for.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from supervisor.aftermath import Aftermath, when
 from supervisor.alarms import Alarms
 from supervisor.contract import logs
 from supervisor.contract.board import Board, Phase
@@ -81,6 +82,7 @@ class Supervisor:
         self._strangers = Strangers(loop, self._ours)
         self.seats = Seats(self._board, settings)
         self.deaths = Deaths(settings, self._board, self.seats)
+        self._aftermath = Aftermath(self)
         self.operations = Operations(self._operation_ended)
         self._upkeep = Upkeep(self, self.operations)
         self._alarms = Alarms(self, self._board, self.deaths, self.operations, self._systemd, self._oom_kills)
@@ -282,10 +284,11 @@ class Supervisor:
         found = self.deaths.judge(child, seat, exit_code, failed, out_of_memory=out_of_memory)
         guilty = blamed(found.cause)
         if seat is not None:
-            self._vacate(seat, child, exit_code, found, noticed)
+            self._shares.clear(seat)
+            self._aftermath.vacate(seat, child, exit_code, found, noticed)
         elif (guilty or found.verdict is Verdict.GIVE_UP) and not self.stopping:
             wait = self.crew.hold_back()
-            _log.warning("a process without a role ended (%s); replaced %s", found.reason, _when(wait))
+            _log.warning("a process without a role ended (%s); replaced %s", found.reason, when(wait))
         if found.verdict is Verdict.GIVE_UP and self._is_final(child, seat):
             self._give_up(seat, found, failed)
         if self.operations.current is not None:
@@ -307,57 +310,6 @@ class Supervisor:
         if child.generation > self.generation:
             return False
         return seat is not None or not self.crew.proven(child.generation)
-
-    def _vacate(self, seat: Seat, child: Child, exit_code: int, found: Judgement, noticed: int) -> None:
-        self._shares.clear(seat)
-        seat.vacate(exit_code, found.cause, noticed, blamed=blamed(found.cause))
-        self._tell_death(seat, child.pid, exit_code, found)
-        if found.verdict is Verdict.PARK and not self.stopping:
-            self._park(seat, child, found)
-        elif self.stopping or found.wait_s == 0 or found.verdict is Verdict.GIVE_UP:
-            seat.advance(Event.DIED)
-        else:
-            timer = self.loop.after(found.wait_s, lambda: self._retry(seat))
-            seat.hold_back(noticed + int(found.wait_s * 1e9), timer)
-
-    def _tell_death(self, seat: Seat, pid: int, exit_code: int, found: Judgement) -> None:
-        if found.verdict is Verdict.STOPPED or found.cause is Cause.RECYCLED:
-            return  # it was told to, and that was said
-        self.journal.publish(
-            "died",
-            f"{seat.name} ended ({found.text}); {_sequel(found)}",
-            worker=seat.name,
-            partition=found.partition,
-            offset=found.offset,
-            pid=pid,
-            exit_code=exit_code,
-            cause=found.cause.name.lower(),
-        )
-
-    def _park(self, seat: Seat, child: Child, found: Judgement) -> None:
-        self.seats.park(seat, found.partitions, found.parked_for)
-        if seat.partitions and seat.role == "olap":
-            seat.advance(Event.DIED)  # its other partitions are served on
-        else:
-            seat.park()
-        seat.alarmed = True
-        which = ", ".join(map(str, found.partitions))
-        what = (
-            f"{seat.name}: partition {which} is parked" if seat.role == "olap" else f"{seat.name} is parked"
-        )
-        self.journal.publish(
-            "parked",
-            f"{what}: {found.reason}; `supervisor restart {seat.name}` lets it try again",
-            worker=seat.name,
-            partition=found.partitions[0] if seat.role == "olap" and found.partitions else None,
-            offset=found.offset,
-            pid=child.pid,
-            cause=found.parked_for.name.lower(),
-        )
-
-    def _retry(self, seat: Seat) -> None:
-        seat.release()
-        self.refill()
 
     # -- what operations do -----------------------------------------------------------------------------
 
@@ -510,14 +462,3 @@ class Supervisor:
 def _orderly(found: Judgement) -> bool:
     """Whether a process ended because it was told to, or because of the brokers."""
     return found.verdict in (Verdict.STOPPED, Verdict.WAIT) or found.cause is Cause.RECYCLED
-
-
-def _sequel(found: Judgement) -> str:
-    """What follows a death, in words."""
-    if found.verdict is Verdict.GIVE_UP:
-        return "not replaced"
-    return "parked" if found.verdict is Verdict.PARK else f"replaced {_when(found.wait_s)}"
-
-
-def _when(wait: float) -> str:
-    return "at once" if wait < 0.001 else f"in {wait:.3g} s"
