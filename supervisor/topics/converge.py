@@ -14,10 +14,12 @@ from msgspec import Struct
 
 from supervisor.contract.faults import BrokersUnreachable, ConfigurationFault, Fault
 from supervisor.contract.settings import Kafka, Settings
-from supervisor.topics.admin import Admin, Deadline
+from supervisor.topics.changes import Changes
+from supervisor.topics.connection import Connection, Deadline
 from supervisor.topics.declaration import desire
 from supervisor.topics.errors import refusals_fault
 from supervisor.topics.model import Action, Desired, Observed, Plan, Refusal, ReplicationDrift
+from supervisor.topics.observer import Observer
 from supervisor.topics.placement import unready, unseen
 from supervisor.topics.plan import plan
 from supervisor.topics.render import sentence
@@ -123,11 +125,13 @@ class _Convergence:
         self._names = [wanted.topic for wanted in self._desired]
         self._touched: set[str] = set()
         self._done: list[Action] = []
-        self._admin = Admin(kafka, heed)
+        self._connection = Connection(kafka, heed)
+        self._observer = Observer(self._connection)
+        self._changes = Changes(self._connection)
 
     def observe(self, deadline: Deadline) -> Observed:
         """Raises ConfigurationFault for another cluster than the one that is expected."""
-        observed = self._admin.observe(self._names, deadline)
+        observed = self._observer.observe(self._names, deadline)
         expected = self._kafka.cluster_id
         if expected and observed.cluster_id != expected:
             raise ConfigurationFault(
@@ -140,7 +144,7 @@ class _Convergence:
     def survey(self, deadline: Deadline) -> Survey:
         observed, found = self._look(deadline)
         if found.actions and not found.refusals:
-            found = _with_refusals(found, self._admin.validate(found.actions, deadline))
+            found = _with_refusals(found, self._changes.validate(found.actions, deadline))
         return Survey(self._desired, observed, found)
 
     def confirm_all(self) -> None:
@@ -157,7 +161,7 @@ class _Convergence:
             except BrokersUnreachable:
                 # The deadline cuts the last round short. Brokers that answered a moment ago have not gone
                 # away, and what was waited for is the cause.
-                if wait is None or self._admin.silent_s() > _SILENCE_S:
+                if wait is None or self._connection.silent_s() > _SILENCE_S:
                     raise
                 raise wait.late from None
             if wait is None:
@@ -190,14 +194,14 @@ class _Convergence:
             return []
         todo = [action for action in found.actions if action not in self._done]
         if todo:
-            _refuse(self._admin.validate(todo, deadline), ())
+            _refuse(self._changes.validate(todo, deadline), ())
             self._touched.update(action.topic for action in todo)
 
             def done(action: Action) -> None:
                 self._done.append(action)
                 report(sentence(action, done=True))
 
-            self._admin.apply(todo, deadline, done)
+            self._changes.apply(todo, deadline, done)
         return [f"not visible yet: {sentence(action)}" for action in found.actions]
 
     def _waiting(self, observed: Observed, deadline: Deadline) -> list[str]:
@@ -206,7 +210,7 @@ class _Convergence:
             return []
         waiting = unready(desired, observed)
         if not waiting:
-            views = self._admin.views([wanted.topic for wanted in desired], observed.brokers, deadline)
+            views = self._observer.views([wanted.topic for wanted in desired], observed.brokers, deadline)
             waiting = unseen(desired, observed, views)
         return waiting
 

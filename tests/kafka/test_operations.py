@@ -16,7 +16,8 @@ from installation import Installation, at_one_moment
 from supervisor.contract.board import Role
 from supervisor.contract.exits import Exit
 from supervisor.generate.events import events
-from supervisor.topics.admin import Admin, Deadline
+from supervisor.topics.connection import Connection, Deadline
+from supervisor.topics.observer import Observer as TopicsObserver
 
 PACE_S = 0.05
 EVENTS_AT_ONCE = 20
@@ -153,8 +154,8 @@ class Site(Installation):
 
     def _known_to_every_broker(self, partitions):
         name, deadline = self.settings.topics.input.name, Deadline(30)
-        admin = Admin(self.settings.kafka, heed=lambda: None)
-        views = admin.views([name], admin.observe([], deadline).brokers, deadline)
+        observer = TopicsObserver(Connection(self.settings.kafka, heed=lambda: None))
+        views = observer.views([name], observer.observe([], deadline).brokers, deadline)
         return all(view is not None and name in view and view[name].led == partitions for view in views)
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from supervisor.contract.settings import Kafka, Settings
 from supervisor.host.interrupts import Interrupted, Interrupts
-from supervisor.topics.admin import Admin, Deadline
+from supervisor.topics.connection import Connection, Deadline
 from supervisor.topics.converge import apply, survey
 from supervisor.topics.model import Broker
+from supervisor.topics.observer import Observer
 
 NO_BROKER = Settings(kafka=Kafka(bootstrap_servers="127.0.0.1:1"))
 LONG_S = 120.0
@@ -47,7 +48,7 @@ def test_an_interrupt_raises_nothing_where_it_comes_and_ends_the_wait_where_it_i
 def test_an_interrupt_ends_the_wait_for_what_a_broker_that_hangs_knows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("supervisor.topics.admin._FIRST_ATTEMPT_S", LONG_S)
+    monkeypatch.setattr("supervisor.topics.connection._FIRST_ATTEMPT_S", LONG_S)
     connected: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as silent, Interrupts() as interrupts:
         hanging = Broker(1, *silent.getsockname())
@@ -58,9 +59,9 @@ def test_an_interrupt_ends_the_wait_for_what_a_broker_that_hangs_knows(
                 os.kill(os.getpid(), signal.SIGTERM)
             interrupts.check()
 
-        admin = Admin(NO_BROKER.kafka, heed)
+        observer = Observer(Connection(NO_BROKER.kafka, heed))
         with pytest.raises(Interrupted):
-            admin.views(["logins"], [hanging], Deadline(LONG_S))
+            observer.views(["logins"], [hanging], Deadline(LONG_S))
     with connected[0] as connection:
         # Its client asks on, and nobody has waited until it gave up.
         connection.setblocking(False)
