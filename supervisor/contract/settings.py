@@ -164,9 +164,9 @@ class Olap(_Section, frozen=True):
     """Number of OLAP workers; 0 is one per partition."""
     commit_interval_ms: Annotated[int, Meta(ge=1, le=60_000)] = 100
     """A transaction is committed at least this often by a partition that keeps up."""
-    backlog_interval_ms: Annotated[int, Meta(ge=1, le=60_000)] = 500
+    backlog_interval_ms: Annotated[int, Meta(ge=1, le=60_000)] = 1_000
     """The same while there is a backlog, if it is longer: a commit costs the same whatever is in it."""
-    commit_events: Count = 20_000
+    commit_events: Count = 100_000
     """A transaction is committed when it holds this many events."""
     batch_events: Annotated[int, Meta(ge=1, le=1_000_000)] = 4_000
     """Events fetched and decoded in one step."""

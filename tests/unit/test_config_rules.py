@@ -59,9 +59,9 @@ def test_the_defaults_contradict_nothing() -> None:
             ("= 2", "= 1"),
         ),
         (
-            {"olap.commit_interval_ms": 1000, "olap.transaction_timeout_ms": 1000},
+            {"olap.commit_interval_ms": 2000, "olap.transaction_timeout_ms": 2000},
             ("olap.commit_interval_ms", "olap.transaction_timeout_ms"),
-            ("= 1000",),
+            ("= 2000",),
         ),
         (
             {"olap.backlog_interval_ms": 2000, "olap.transaction_timeout_ms": 1000},
@@ -69,9 +69,9 @@ def test_the_defaults_contradict_nothing() -> None:
             ("= 2000", "= 1000"),
         ),
         (
-            {"kafka.client": {"linger.ms": 1000}, "olap.transaction_timeout_ms": 1000},
+            {"kafka.client": {"linger.ms": 2000}, "olap.transaction_timeout_ms": 2000},
             ('kafka.client."linger.ms"', "olap.transaction_timeout_ms"),
-            ("= 1000",),
+            ("= 2000",),
         ),
         (
             {"kafka.client": {"sasl.oauthbearer.metadata.authentication.type": "aws_iam"}},
@@ -119,7 +119,7 @@ def test_a_contradiction_names_its_keys_and_both_numbers(
         {"olap.workers": 0, "topics.partitions": 1},
         {"topics.input.partitions": 4, "topics.dlq.partitions": 4},
         {"topics.min_insync_replicas": 3},
-        {"olap.commit_interval_ms": 999, "olap.transaction_timeout_ms": 1000},
+        {"olap.commit_interval_ms": 1999, "olap.transaction_timeout_ms": 2000},
         {"topics.aggregates.cleanup_policy": "compact,delete"},
         {"realtime.jsonl.path": "/tmp/events.jsonl", "realtime.sinks": ["live"]},
         {"topics.dlq.config": {"max.message.bytes": 1}},

@@ -2,7 +2,7 @@
 
 A partition that keeps up commits each interval, which bounds how old its output is when readers see it. One
 with a backlog commits less often: a commit costs the same whatever is in it, to the brokers more than to us,
-and output that is old already may be half a second older.
+and output that is old already may be a second older.
 """
 
 from __future__ import annotations
