@@ -41,7 +41,7 @@ class Probe:
         self._slot = slot
         self._tell = tell
         self._partitions = 0
-        self._admin = client.made(AdminClient, client.probe(settings))
+        self._admin = client.make(AdminClient, client.probe(settings))
         self._answering = True
         self._due = 0.0
         self._grow_due = 0.0

@@ -70,7 +70,7 @@ class RealtimeWorker:
         self._refused: KafkaError | None = None
         self._interval_s = settings.realtime.commit_interval_ms / 1000
         config = {**client.realtime_consumer(settings), "on_commit": self._on_commit}
-        self._consumer = client.made(Consumer, config)
+        self._consumer = client.make(Consumer, config)
         self._uncommitted: dict[int, int] = {}
         self._due = 0.0
 

@@ -170,6 +170,7 @@ _OURS = {
     "request.required.acks": 'exactly once needs all; it is always "all"',
     "enable.partition.eof": "workers depend on it",
     "delivery.report.only.error": "workers depend on it",
+    "logger": "the client's lines are in the log of its process",
 }
 
 

@@ -7,7 +7,6 @@ client may look for tokens in the network when it is made.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from typing import Any
 from supervisor.config.keys import dotted
 from supervisor.config.load import Loaded
 from supervisor.config.mistakes import DEFAULT, Mistake
-from supervisor.config.values import REDACTED, is_secret
+from supervisor.config.values import without_secrets
 from supervisor.contract.faults import Fault
 from supervisor.contract.settings import Kafka, Olap, Settings
 
@@ -63,7 +62,7 @@ def client_mistakes(loaded: Loaded, timeout_s: float = _TIMEOUT_S) -> list[Mista
     for name, problem in reply:
         path = ("kafka", "client", name) if name else ("kafka", "client")
         origin = loaded.origins.get(dotted(path), DEFAULT)
-        problem = f"{dotted(path)}: {_without_secrets(problem, client)}"
+        problem = f"{dotted(path)}: {without_secrets(problem, client)}"
         mistakes.append(Mistake(origin, problem, "see librdkafka's CONFIGURATION.md", key=dotted(path)))
     return mistakes
 
@@ -104,18 +103,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-
-
-def _without_secrets(text: str, client: dict[str, Any]) -> str:
-    """``text`` of librdkafka's, which may quote part of a value, without four letters of a secret."""
-    for name, value in client.items():
-        if is_secret(("kafka", "client", name), value):
-            while True:
-                found = difflib.SequenceMatcher(None, text, str(value), autojunk=False).find_longest_match()
-                if found.size < 4:
-                    break
-                text = text[: found.a] + "\0" + text[found.a + found.size :]  # no value contains NUL
-    return re.sub("\0+", REDACTED, text)
 
 
 def answer(request: dict[str, Any]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +13,17 @@ from msgspec import inspect as types
 
 from supervisor.config.keys import Key, Path, quoted
 
-__all__ = ["REDACTED", "UnfitError", "convert", "expected", "from_text", "is_secret", "literal", "shown"]
+__all__ = [
+    "REDACTED",
+    "UnfitError",
+    "convert",
+    "expected",
+    "from_text",
+    "is_secret",
+    "literal",
+    "shown",
+    "without_secrets",
+]
 
 REDACTED = "<redacted>"
 
@@ -159,6 +171,21 @@ def is_secret(path: Path, value: object) -> bool:
     if isinstance(value, list):
         return any(is_secret(path, item) for item in value)
     return isinstance(value, str) and _SECRET_VALUE.search(value) is not None
+
+
+def without_secrets(text: str, client: Mapping[str, object]) -> str:
+    """``text`` of librdkafka's, which may quote part of a value, without four letters of a secret.
+
+    ``client`` has the entries of ``kafka.client``, and may have more.
+    """
+    for name, value in client.items():
+        if is_secret(("kafka", "client", name), value):
+            while True:
+                found = difflib.SequenceMatcher(None, text, str(value), autojunk=False).find_longest_match()
+                if found.size < 4:
+                    break
+                text = text[: found.a] + "\0" + text[found.a + found.size :]  # no value contains NUL
+    return re.sub("\0+", REDACTED, text)
 
 
 def _nested(item: object) -> bool:

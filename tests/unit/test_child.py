@@ -17,8 +17,8 @@ import pytest
 
 from supervisor.contract.board import Board, Role, Stage
 from supervisor.contract.exits import WorkerExit
-from supervisor.contract.messages import Failed, Serve, Standby
-from supervisor.contract.settings import App, Settings
+from supervisor.contract.messages import Failed, Serve, Standby, WorkerRole
+from supervisor.contract.settings import App, Kafka, Settings
 from supervisor.host import child as children
 from supervisor.host.child import Child, spawn
 from supervisor.host.guardian import Guardian
@@ -92,6 +92,24 @@ def test_the_last_words_of_a_process_are_there_after_its_death(board: Board) -> 
     assert "no.such.pipeline" in report.cause
     assert report.exit_code == WorkerExit.CONFIGURATION
     assert child.take_report() is None
+    assert child.reap() == WorkerExit.CONFIGURATION
+
+
+@pytest.mark.parametrize("role", ["probe", "realtime", "olap"])
+def test_settings_that_librdkafka_refuses_end_every_role_as_a_mistake_in_the_configuration(
+    board: Board, role: WorkerRole
+) -> None:
+    """It would be the same for each successor, so that a crash would only spend the restart budget."""
+    child = spawn(0, board.path, Settings(kafka=Kafka(client={"max.in.fligth": 1})))
+    assert isinstance(next_report(child), Standby)
+    child.serve(Serve(role, 0, (0,), (), 0))
+    ended(child)
+    report = child.take_report()
+    assert isinstance(report, Failed)
+    assert report.cause == (
+        'librdkafka refuses the settings of kafka.client: No such configuration property: "max.in.fligth"'
+    )
+    assert report.remedy.startswith("correct kafka.client")
     assert child.reap() == WorkerExit.CONFIGURATION
 
 

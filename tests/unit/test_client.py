@@ -1,10 +1,10 @@
-"""Which of the clients' errors go away by themselves, and how offsets are looked up while they do."""
+"""How clients are made, which of their errors go away, and how offsets are looked up while they do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -83,24 +83,50 @@ def test_a_client_that_the_brokers_refuse_is_a_matter_of_configuration(code: int
     assert "ACLs" in failure.remedy
 
 
+@pytest.mark.parametrize("kind", [AdminClient, Consumer, Producer])
 @pytest.mark.parametrize(
-    ("make", "properties"),
+    ("refused", "why"),
     [
-        (AdminClient, {"no.such.property": "1"}),
-        (Consumer, {"group.id": "g", "max.poll.interval.ms": 1_000}),
-        (Consumer, {}),  # ValueError: group.id must be set
-        (Producer, {"acks": "1", "enable.idempotence": True}),
-        (Producer, {"linger.ms": "soon"}),
+        ({"no.such": 1}, 'No such configuration property: "no.such"'),
+        ({"linger.ms": "soon"}, 'Invalid value for configuration property "queue.buffering.max.ms"'),
+        ({"message.max.bytes": 5}, "value 5 is outside allowed range 1000..1000000000"),
+        ({"reconnect.backoff.ms": 60_000}, "`reconnect.backoff.max.ms` must be >= `reconnect.backoff.ms`"),
+        ({"error_cb": "x"}, "error_cb"),
+        ({"default.topic.config": "x"}, ""),
     ],
-    ids=["unknown", "contradiction", "missing", "of a producer", "no number"],
+    ids=str,
 )
-def test_a_client_that_cannot_be_made_is_a_matter_of_configuration(
-    make: Callable[[Any], Any], properties: dict[str, Any]
+def test_settings_that_are_refused_are_a_mistake_in_the_configuration_whoever_refuses_them(
+    kind: type, refused: dict[str, object], why: str
 ) -> None:
-    with pytest.raises(WorkerError, match="the Kafka client cannot be made: ") as caught:
-        client.made(make, properties)
+    with pytest.raises(WorkerError) as caught:
+        client.make(kind, {"bootstrap.servers": "127.0.0.1:1", "group.id": "g", **refused})
     assert caught.value.exit_code is WorkerExit.CONFIGURATION
-    assert "kafka.client" in caught.value.remedy
+    assert caught.value.remedy.startswith("correct kafka.client")
+    assert caught.value.cause.startswith("librdkafka refuses the settings of kafka.client: ")
+    assert why in caught.value.cause
+    assert "\n" not in caught.value.cause
+
+
+def test_what_is_refused_does_not_give_a_secret_away() -> None:
+    """librdkafka quotes what it does not understand."""
+    config = {"bootstrap.servers": "127.0.0.1:1", "sasl.oauthbearer.config": "x", "debug": "hunter2hunter3"}
+    with pytest.raises(WorkerError, match="hunter2hunter3"):
+        client.make(Producer, config)
+    with pytest.raises(WorkerError, match="<redacted>") as caught:
+        client.make(Producer, {**config, "sasl.password": "hunter2hunter3"})
+    assert "hunter" not in caught.value.cause
+
+
+def test_a_thread_that_cannot_be_had_is_no_mistake_in_the_configuration() -> None:
+    """It would stop everybody, where the next process may have one."""
+
+    def short(_: object) -> NoReturn:
+        raise KafkaException(KafkaError(KafkaError._CRIT_SYS_RESOURCE, "Failed to create thread"))
+
+    with pytest.raises(WorkerError, match="no Kafka client can be made: Failed to create thread") as caught:
+        client.make(short, {})
+    assert caught.value.exit_code is WorkerExit.CRASH
 
 
 def test_each_role_ends_with_a_cause_and_a_remedy_where_its_client_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ __all__ = [
     "changelog_consumer",
     "committed_offsets",
     "lookup_failed",
-    "made",
+    "make",
     "olap_consumer",
     "olap_group",
     "olap_producer",
@@ -153,20 +153,28 @@ def probe(settings: Settings) -> Config:
     return _quick_connection(settings, "probe")
 
 
-def made(make: Callable[[Config], _Client], config: Config) -> _Client:
-    """The client of a class, by its settings.
+def make(kind: Callable[[Config], _Client], config: Config) -> _Client:
+    """A client of one ``kind`` with these settings.
 
-    Raises :class:`WorkerError` where librdkafka refuses them: they pass through from ``kafka.client``, and
-    some are refused only by one kind of client, or beside what that one is made with.
+    Raises :class:`WorkerError` where they are refused: that is the configuration's fault, and a successor
+    would meet the same. Some are refused by one kind only, or beside what that one is made with.
     """
     try:
-        return make(config)
+        return kind(config)
     except KafkaException as error:
-        reason = error.args[0].str()
-    except (TypeError, ValueError) as error:
-        reason = str(error)
+        said = error.args[0]
+        if said.code() == KafkaError._CRIT_SYS_RESOURCE:
+            # Threads or memory were short at this moment, which is nobody's configuration.
+            raise WorkerError(f"no Kafka client can be made: {said.str()}") from error
+        detail = said.str()
+    except (AttributeError, TypeError, ValueError) as error:  # of the few that confluent_kafka takes itself
+        detail = str(error)
+    # Only who is refused pays for the import.
+    from supervisor.config.values import without_secrets
+
+    detail = without_secrets(" ".join(detail.split()), config)
     raise WorkerError(
-        f"the Kafka client cannot be made: {reason}",
+        f"librdkafka refuses the settings of kafka.client: {detail}",
         "correct kafka.client; `supervisor config check` tries it out",
         WorkerExit.CONFIGURATION,
     )

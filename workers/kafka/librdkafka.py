@@ -117,6 +117,7 @@ _declare(
     conf_get=(c_void_p, c_char_p, c_char_p, POINTER(c_size_t)),
     set_log_queue=(c_void_p, c_void_p),
     poll=(c_void_p, c_int),
+    last_error=(),
     outq_len=(c_void_p,),
     flush=(c_void_p, c_int),
     metadata=(c_void_p, c_int, c_void_p, POINTER(c_void_p), c_int),

@@ -53,8 +53,9 @@ class Producer:
         text = ctypes.create_string_buffer(_TEXT_SIZE)
         self._client = api.rd_kafka_new(_PRODUCER, conf, text, _TEXT_SIZE)
         if self._client is None:
+            code = api.rd_kafka_last_error()
             api.rd_kafka_conf_destroy(conf)
-            raise KafkaException(KafkaError(KafkaError._INVALID_ARG, text.value.decode("utf-8", "replace")))
+            raise KafkaException(KafkaError(code, text.value.decode("utf-8", "replace")))
         api.rd_kafka_set_log_queue(self._client, None)  # its own, which poll() serves
         self._topics: dict[str, int] = {}
         self._records = Records()

@@ -59,7 +59,7 @@ def transaction(settings: Settings, pipeline: Pipeline, partition: int) -> Trans
 
 def changelog(settings: Settings, partition: int, consumer: Consumer | None = None) -> state.Changelog:
     """The one of a partition, not yet read; by ``consumer`` if there is one that is connected."""
-    consumer = consumer or client.made(Consumer, client.changelog_consumer(settings))
+    consumer = consumer or client.make(Consumer, client.changelog_consumer(settings))
     return state.Changelog(consumer, settings.topics.changelog.name, partition)
 
 
@@ -95,7 +95,7 @@ class PartitionWork:
         self._suspect = suspect
         self._ledger = Ledger(settings.dlq, slot, record)
         # Whatever is not connected yet connects in the background while the transactional id is taken over.
-        self.consumer, reader = warm or (client.made(Consumer, client.olap_consumer(settings)), None)
+        self.consumer, reader = warm or (client.make(Consumer, client.olap_consumer(settings)), None)
         self._transaction, self._changelog = prepared or (
             transaction(settings, pipeline, partition),
             changelog(settings, partition, reader),

@@ -51,7 +51,7 @@ class Transaction:
     ) -> None:
         """``group`` is the consumer group whose offset of ``partition`` is committed; ``topics`` are those
         that every transaction writes to."""
-        self._producer = client.made(Producer, config)
+        self._producer = client.make(Producer, config)
         self._partition = partition
         self._group = group
         self._topics = topics

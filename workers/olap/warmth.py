@@ -72,9 +72,7 @@ class Warmth:
         failures = 0
         while not self._ended.wait(pause):
             clients = self._clients or self._create()
-            if clients is None:  # kafka.client is refused, which is for a role to say
-                return
-            if self._connect(clients):
+            if clients is not None and self._connect(clients):
                 failures, pause = 0, _KEEP_ALIVE_S
                 if self._clients is None and not self._ended.is_set():
                     # Were they taken in this very moment, nobody would have them: they end with the process.
@@ -86,10 +84,11 @@ class Warmth:
             failures = min(failures + 1, 10)
 
     def _create(self) -> WarmClients | None:
+        """``None`` where the settings are refused: the role says so, to somebody who hears it."""
         try:
             return WarmClients(
-                client.made(Consumer, client.olap_consumer(self._settings)),
-                client.made(Consumer, client.changelog_consumer(self._settings)),
+                client.make(Consumer, client.olap_consumer(self._settings)),
+                client.make(Consumer, client.changelog_consumer(self._settings)),
             )
         except WorkerError as error:
             _log.debug("nothing is connected ahead: %s", error)
