@@ -50,8 +50,8 @@ def show(loaded: Loaded, *, changed: bool, as_json: bool) -> int:
 def check(loaded: Loaded, *, as_json: bool) -> int:
     """Report every mistake in the configuration at once, as `start` on this machine would find them.
 
-    The pipeline's module is imported and librdkafka is shown [kafka.client], both in a process of their own;
-    no broker is asked. Exit code 0 if all is well, 78 if not.
+    The pipeline's module is imported and the workers' clients are made with [kafka.client], both in a process
+    of their own; no broker is asked. Exit code 0 if all is well, 78 if not.
 
     \b
     Examples:

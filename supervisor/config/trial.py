@@ -49,8 +49,14 @@ def pipeline_mistakes(loaded: Loaded, timeout_s: float = _TIMEOUT_S) -> list[Mis
 
 
 def client_mistakes(loaded: Loaded, timeout_s: float = _TIMEOUT_S) -> list[Mistake]:
-    """What librdkafka says against the entries of ``kafka.client``, or against them together."""
-    client = loaded.settings.kafka.client
+    """What librdkafka says against the entries of ``kafka.client``, against them together, or against one of
+    them beside what the workers set. Those that are mistakes already are left out."""
+    known = {mistake.key for mistake in loaded.mistakes}
+    client = {
+        name: value
+        for name, value in loaded.settings.kafka.client.items()
+        if dotted(("kafka", "client", name)) not in known
+    }
     if not client:
         return []
     # A producer's own time-outs are refused beside a shorter one of the transaction.
@@ -130,13 +136,22 @@ def _try_pipeline(module: str) -> list[list[str]]:
 
 
 def _try_client(client: dict[str, Any], transaction_timeout_ms: int) -> list[list[str]]:
-    """[name, problem] of each entry that librdkafka refuses; if none, ["", problem] of all together."""
+    """[name, problem] of each entry that no client takes; where there is none, of what speaks against the
+    clients that are made, with "" for the name where no entry is to blame by itself."""
     refused = [[name, problem] for name, value in client.items() if (problem := _refusal({name: value}))]
     named = [[name, problem] for name, problem in refused if not _TOGETHER.match(problem)]
     if named:
         return named
-    problem = _refusal(client) or _refusal_by_a_role(client, transaction_timeout_ms)
-    return [["", _TOGETHER.sub("", problem)]] if problem else []
+    if problem := _refusal(client):
+        return [["", _TOGETHER.sub("", problem)]]
+    problem = _refusal_by_a_role(client, transaction_timeout_ms)
+    alone = [
+        name
+        for name, value in client.items()
+        if problem and _refusal_by_a_role({name: value}, transaction_timeout_ms) == problem
+    ]
+    name = alone[0] if len(alone) == 1 else ""
+    return [[name, _TOGETHER.sub("", problem)]] if problem else []
 
 
 # So librdkafka begins if each property is fine and they do not go together: a protocol without a password.
@@ -175,6 +190,6 @@ def _refusal_of(make: Callable[[], object]) -> str:
         make()
     except KafkaException as error:
         return " ".join(error.args[0].str().split())
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         return str(error)
     return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.config.load import Flag, Loaded, load
+from supervisor.config.load import Flag, Loaded, load, read
 from supervisor.config.trial import client_mistakes, pipeline_mistakes
 
 
@@ -106,8 +106,24 @@ def test_properties_that_do_not_go_together_are_a_mistake() -> None:
     ],
 )
 def test_what_one_kind_of_client_alone_refuses_is_a_mistake(name: str, value: str, problem: str) -> None:
-    (mistake,) = client_mistakes(with_client(**{name: value}))
-    assert mistake.problem.startswith(f"kafka.client: {problem}")
+    """And is told at the entry to blame, whatever stands beside it."""
+    (mistake,) = client_mistakes(with_client(**{"client.id": "x", name: value}))
+    assert mistake.key in (f'kafka.client."{name}"', f"kafka.client.{name}")
+    assert mistake.problem.startswith(f"{mistake.key}: {problem}")
+    assert mistake.origin.kind == "flag"
+
+
+def test_a_property_that_is_a_mistake_already_is_not_a_second_one() -> None:
+    entries = {"acks": "1", "error_cb": "x", "retries": "0"}
+    loaded = read(None, {}, [Flag(f"kafka.client.{name}", value) for name, value in entries.items()])
+    assert len(loaded.mistakes) == 2
+    (mistake,) = client_mistakes(loaded)
+    assert mistake.key == "kafka.client.retries"
+
+
+def test_what_confluent_kafka_chokes_on_is_a_mistake_like_any_other() -> None:
+    (mistake,) = client_mistakes(with_client(**{"default.topic.config": "x"}))
+    assert mistake.key == 'kafka.client."default.topic.config"'
 
 
 def test_time_outs_are_tried_beside_that_of_the_transaction() -> None:
