@@ -130,10 +130,10 @@ class RealtimeWorker:
         if self._uncommitted and time.monotonic() >= self._due:
             self._commit()
         if self._refused is not None:
-            raise WorkerError(
-                f"real time: offsets cannot be committed: {self._refused.str()} ({self._refused.name()})",
-                f"check that the client may read the consumer group {self._settings.app.name}.realtime",
-            )
+            group = f"{self._settings.app.name}.realtime"
+            why = f"{self._refused.str()} ({self._refused.name()})"
+            cause = f"real time: offsets of the group {group} cannot be committed: {why}"
+            raise client.refusal(self._refused, cause) or WorkerError(cause)
 
     def _is_record(self, message: Message) -> bool:
         error = message.error()

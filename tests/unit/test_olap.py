@@ -84,8 +84,12 @@ def test_a_worker_that_retention_overtook_is_replaced_and_its_successor_decides(
 
 
 def test_an_error_that_does_not_pass_ends_the_worker_and_is_named(work: PartitionWork) -> None:
-    with pytest.raises(WorkerError, match="TOPIC_AUTHORIZATION_FAILED"):
+    with pytest.raises(WorkerError, match="TOPIC_AUTHORIZATION_FAILED") as refused:
         work._judge([report(KafkaError._TRANSPORT), report(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+    assert refused.value.exit_code is WorkerExit.CONFIGURATION
+    with pytest.raises(WorkerError, match="OFFSET_OUT_OF_RANGE") as other:
+        work._judge([report(KafkaError.OFFSET_OUT_OF_RANGE)])
+    assert other.value.exit_code is WorkerExit.CRASH
 
 
 def test_transaction_markers_at_the_end_are_no_lag(work: PartitionWork, board: Board) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from simulated_brokers import COMMIT_OFFSETS, FETCH_OFFSETS, SimulatedBrokers
 
 from supervisor.contract.board import Board, RealtimePartition
@@ -137,11 +137,29 @@ def test_commits_that_are_refused_end_the_worker_and_say_so(
     brokers.answer(COMMIT_OFFSETS, *[KafkaError.GROUP_AUTHORIZATION_FAILED] * 10)
     running.worker.open()
     with pytest.raises(
-        WorkerError, match=r"offsets cannot be committed: .*GROUP_AUTHORIZATION_FAILED"
+        WorkerError, match=r"group logins\.realtime cannot be committed: .*GROUP_AUTHORIZATION_FAILED"
     ) as caught:
         running.step_until(lambda: False)
-    assert "consumer group logins.realtime" in caught.value.remedy
+    assert caught.value.exit_code is WorkerExit.CONFIGURATION
+    assert "ACLs" in caught.value.remedy
     assert running.record.committed == 0
+
+
+def test_commits_that_fail_for_another_reason_are_tried_again_by_the_next_worker(
+    running: Running, brokers: SimulatedBrokers
+) -> None:
+    brokers.answer(COMMIT_OFFSETS, *[KafkaError.INVALID_COMMIT_OFFSET_SIZE] * 10)
+    running.worker.open()
+    with pytest.raises(WorkerError, match="INVALID_COMMIT_OFFSET_SIZE") as caught:
+        running.step_until(lambda: False)
+    assert caught.value.exit_code is WorkerExit.CRASH
+
+
+def test_an_input_that_may_not_be_read_is_a_matter_of_configuration(running: Running) -> None:
+    refused = Message(topic=INPUT, partition=0, error=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    with pytest.raises(WorkerError, match=r"cannot consume: .*TOPIC_AUTHORIZATION_FAILED") as caught:
+        running.worker._is_record(refused)
+    assert caught.value.exit_code is WorkerExit.CONFIGURATION
 
 
 @only_at_the_drain

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal, NoReturn, cast
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from hypothesis import given
 from hypothesis import strategies as st
 from simulated_brokers import SimulatedBrokers
 
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.settings import Kafka, Olap, Settings
-from workers.errors import StateMismatch
+from workers.errors import StateMismatch, WorkerError
 from workers.kafka import client
 from workers.olap import state
 from workers.olap.windows import TOTAL, WindowedCounts
@@ -364,3 +364,24 @@ def test_a_changelog_without_our_offset_is_refused(
 ) -> None:
     write(*records)
     assert "records that are not ours" in refusal(restore).cause
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        (KafkaError._TIMED_OUT, WorkerExit.BROKERS_UNREACHABLE),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, WorkerExit.CONFIGURATION),
+        (KafkaError.UNSUPPORTED_VERSION, WorkerExit.CRASH),
+    ],
+    ids=str,
+)
+def test_why_the_changelog_cannot_be_looked_up_decides_how_the_worker_ends(
+    code: int, exit_code: WorkerExit
+) -> None:
+    class Failing:
+        def get_watermark_offsets(self, *_: object, **__: object) -> NoReturn:
+            raise KafkaException(KafkaError(code))
+
+    with pytest.raises(WorkerError, match="partition 3: the changelog c") as caught:
+        state.Changelog(cast(Any, Failing()), "c", 3).read_on()
+    assert caught.value.exit_code is exit_code
