@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, tzinfo
+
 import msgspec
 import pytest
+from confluent_kafka import Producer
+from simulated_brokers import SimulatedBrokers
 
-from workers.aggregates import records, window_name
+from supervisor.contract.settings import Kafka, Settings
+from workers import aggregates
+from workers.aggregates import Aggregates, records, window_name
 from workers.olap.windows import WindowedCounts
 from workers.pipeline import Key
 
@@ -76,3 +82,40 @@ def test_a_key_that_lacks_a_dimension_is_an_error_and_not_a_shorter_record() -> 
     add(counts, [(1, "East")], 1)
     with pytest.raises(ValueError, match="argument 2 is"):
         list(records(counts, 0, ("region", "time_flg")))
+
+
+def reader(bootstrap: str) -> Aggregates:
+    return Aggregates(Settings(kafka=Kafka(bootstrap_servers=bootstrap, client={"log_level": 0})), 1)
+
+
+def test_a_clock_that_is_set_does_not_end_the_reading(
+    brokers: SimulatedBrokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Leaping(datetime):
+        hours = 0
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Leaping:
+            cls.hours += 1
+            return super().now(tz) + timedelta(hours=cls.hours)
+
+    topic = Settings().topics.aggregates.name
+    brokers.create_topic(topic, 1)
+    counts = WindowedCounts(3_600)
+    add(counts, [(None, "East")], 0)
+    producer = Producer({"bootstrap.servers": brokers.bootstrap, "log_level": 0})
+    for key, value in records(counts, 0, ("region",)):
+        producer.produce(topic, value, key, partition=0)
+    producer.flush()
+    monkeypatch.setattr(aggregates, "datetime", Leaping)
+    ours = reader(brokers.bootstrap)
+    ours.read_to_end()
+    assert ours.by("region") == {"East": 1}
+    ours.close()
+
+
+def test_what_cannot_be_read_to_its_end_is_given_up_in_time() -> None:
+    ours = reader("127.0.0.1:1")
+    with pytest.raises(TimeoutError, match=r"not read to its end within 0\.3 s"):
+        ours.read_to_end(0.3)
+    ours.close()
