@@ -11,6 +11,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from supervisor.config.values import without_secrets
 from supervisor.contract.faults import BrokersUnreachable, ConfigurationFault, Fault
 from supervisor.contract.settings import Scalar
 
@@ -99,7 +100,8 @@ def _producer(
     except (TypeError, ValueError) as error:
         detail = str(error)
     raise ConfigurationFault(
-        f"librdkafka refuses the settings of kafka.client: {detail}", "correct kafka.client"
+        f"librdkafka refuses the settings of kafka.client: {without_secrets(detail, config)}",
+        "correct kafka.client",
     )
 
 

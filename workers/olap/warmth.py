@@ -51,7 +51,8 @@ class Warmth:
         self._settings = settings
         self._ended = threading.Event()
         self._clients: WarmClients | None = None
-        threading.Thread(target=self._run, name="warmth", daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no thread can be had; then nothing is warm
+            threading.Thread(target=self._run, name="warmth", daemon=True).start()
 
     @property
     def ready(self) -> bool:
