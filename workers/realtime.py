@@ -29,7 +29,6 @@ from supervisor.contract.board import Board, RealtimePartition, Stage, WorkerSlo
 from supervisor.contract.messages import Suspect
 from supervisor.contract.settings import Settings
 from workers.decode import BadRecord, Batch, Processor
-from workers.errors import WorkerError
 from workers.kafka import client
 from workers.kafka.messages import offset_of, partition_of
 from workers.pipeline import Pipeline
@@ -131,9 +130,7 @@ class RealtimeWorker:
             self._commit()
         if self._refused is not None:
             group = f"{self._settings.app.name}.realtime"
-            why = f"{self._refused.str()} ({self._refused.name()})"
-            cause = f"real time: offsets of the group {group} cannot be committed: {why}"
-            raise client.refusal(self._refused, cause) or WorkerError(cause)
+            raise client.failed(self._refused, f"real time: offsets of the group {group} cannot be committed")
 
     def _is_record(self, message: Message) -> bool:
         error = message.error()
@@ -145,8 +142,7 @@ class RealtimeWorker:
             record.position = max(record.position, message.offset() or 0)
             return False
         if not client.passes(error):
-            cause = f"real time: cannot consume: {error.str()} ({error.name()})"
-            raise client.refusal(error, cause) or WorkerError(cause)
+            raise client.failed(error, "real time: cannot consume")
         return False
 
     def _show(self, messages: list[Message]) -> None:

@@ -184,12 +184,10 @@ def _refusal_by_a_role(client: dict[str, Any], transaction_timeout_ms: int) -> s
 
 
 def _refusal_of(make: Callable[[], object]) -> str:
-    from confluent_kafka import KafkaException
+    from supervisor.config.refused import REFUSALS, said
 
     try:
         make()
-    except KafkaException as error:
-        return " ".join(error.args[0].str().split())
-    except (AttributeError, TypeError, ValueError) as error:
-        return str(error)
+    except REFUSALS as error:
+        return said(error)
     return ""

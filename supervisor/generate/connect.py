@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from supervisor.config.values import without_secrets
+from supervisor.config.refused import REFUSALS, refused
 from supervisor.contract.faults import BrokersUnreachable, ConfigurationFault, Fault
 from supervisor.contract.settings import Scalar
 
@@ -95,14 +95,8 @@ def _producer(
     config: dict[str, Any] = {**_DEFAULTS, **client, **_REQUIRED}
     try:
         return Producer({**config, "error_cb": on_error, "on_delivery": on_failed}, logger=_log)
-    except KafkaException as error:
-        detail = error.args[0].str()
-    except (TypeError, ValueError) as error:
-        detail = str(error)
-    raise ConfigurationFault(
-        f"librdkafka refuses the settings of kafka.client: {without_secrets(detail, config)}",
-        "correct kafka.client",
-    )
+    except REFUSALS as error:
+        raise ConfigurationFault(refused(error, config), "correct kafka.client") from None
 
 
 def _refuse_login(errors: Iterable[KafkaError]) -> None:

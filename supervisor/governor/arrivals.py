@@ -27,10 +27,10 @@ class Arrivals:
 
     def feed(self, ends: Mapping[int, int], seen_s: float) -> None:
         """``ends`` has the end offset of each partition, as it was at ``seen_s`` of a monotonic clock."""
-        elapsed_s = seen_s - self._since_s if self._since_s is not None else 0.0
-        if self._since_s is not None and elapsed_s < _WINDOW_S:
-            return
-        if elapsed_s > 0:
+        if self._since_s is not None:
+            elapsed_s = seen_s - self._since_s
+            if elapsed_s < _WINDOW_S:
+                return
             # A partition that is seen for the first time, or whose topic was made anew, says nothing yet.
             more = sum(max(0, end - self._ends.get(partition, end)) for partition, end in ends.items())
             self._rates.append(more / elapsed_s)

@@ -139,12 +139,12 @@ class Governor:
         )
 
     def _look_at_arrivals(self) -> None:
-        topics = [(p, self._board.topic(p)) for p in range(self._seats.partitions)]
-        seen = {p: (topic.end, topic.seen_ns) for p, topic in topics if topic.seen_ns}
+        topics = enumerate(map(self._board.topic, range(self._seats.partitions)))
+        seen = {partition: topic for partition, topic in topics if topic.seen_ns}
         if seen:
             # The time of the look, not ours: while brokers are away nothing is known, and nothing forgotten.
-            seen_ns = max(seen_ns for _, seen_ns in seen.values())
-            self._arrivals.feed({p: end for p, (end, _) in seen.items()}, seen_ns / 1e9)
+            seen_ns = max(topic.seen_ns for topic in seen.values())
+            self._arrivals.feed({partition: topic.end for partition, topic in seen.items()}, seen_ns / 1e9)
 
     def _write(self, decision: Decision) -> None:
         header = self._header

@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from supervisor.config.values import without_secrets
+from supervisor.config.refused import REFUSALS, refused
 from supervisor.contract.faults import BrokersUnreachable, ConfigurationFault
 from supervisor.contract.settings import Kafka
 from supervisor.topics.errors import MISSING, answered, fault, one_line, transient
@@ -93,14 +93,8 @@ class Connection:
                 error_cb=self._errors.append,
                 logger=_SILENT,
             )
-        except KafkaException as error:
-            detail = one_line(error.args[0].str())
-        except (TypeError, ValueError) as error:
-            detail = one_line(str(error))
-        raise ConfigurationFault(
-            f"librdkafka refuses the settings of kafka.client: {without_secrets(detail, self._config)}",
-            "correct kafka.client",
-        )
+        except REFUSALS as error:
+            raise ConfigurationFault(refused(error, self._config), "correct kafka.client") from None
 
     def until_done(self, futures: Sequence[Future[Any]]) -> None:
         """Wait until all are; every request carries its own timeout, so that this ends."""

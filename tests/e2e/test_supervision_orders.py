@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,15 @@ def olap_pids(troupe: Troupe, board: Board, workers: int = 4) -> list[int]:
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
+
+
+def with_pipeline_on_disk(playing: Playing, toml: str = "") -> tuple[Troupe, Path]:
+    """A pipeline's module that can be broken and mended while it is served."""
+    troupe = playing(toml=f'app.pipeline = "pipeline_on_disk"\n{toml}')
+    pipeline = troupe.directory / "pipeline_on_disk.py"
+    pipeline.write_text("from puppets import *\n")
+    troupe.environment["PYTHONPATH"] += f":{troupe.directory}"
+    return troupe, pipeline
 
 
 # -- stop -------------------------------------------------------------------------------------------------
@@ -320,10 +330,7 @@ def test_partitions_that_cannot_be_served_yet_are_shown_and_served_in_the_end(
     playing: Playing, workers: str, owners: int
 ) -> None:
     """A process that was to become one of their workers dies: nobody has asked who could try again."""
-    troupe = playing(toml='app.pipeline = "pipeline_on_disk"\nrestart.backoff_cap_s = 0.2')
-    pipeline = troupe.directory / "pipeline_on_disk.py"
-    pipeline.write_text("from puppets import *\n")
-    troupe.environment["PYTHONPATH"] += f":{troupe.directory}"
+    troupe, pipeline = with_pipeline_on_disk(playing, "restart.backoff_cap_s = 0.2")
     board = troupe.serving("--olap-workers", workers)
     pipeline.write_text("this is not Python\n")
     troupe.script({"probe": {"partitions": 6}})
@@ -346,10 +353,7 @@ def test_partitions_that_cannot_be_served_yet_are_shown_and_served_in_the_end(
 
 def test_a_scale_that_fails_is_told_and_leaves_the_number_as_it_was(playing: Playing) -> None:
     """As it was asked for, too: one per partition stays one per partition."""
-    troupe = playing(toml='app.pipeline = "pipeline_on_disk"\nrestart.backoff_cap_s = 0.2')
-    pipeline = troupe.directory / "pipeline_on_disk.py"
-    pipeline.write_text("from puppets import *\n")
-    troupe.environment["PYTHONPATH"] += f":{troupe.directory}"
+    troupe, pipeline = with_pipeline_on_disk(playing, "restart.backoff_cap_s = 0.2")
     board = troupe.serving()
     pipeline.write_text("this is not Python\n")
     answer = troupe.run("scale", "2")
@@ -416,10 +420,7 @@ def test_a_layout_that_gives_a_parked_worker_other_partitions_serves_those(playi
 
 
 def test_code_broken_on_disk_stops_nobody_who_serves_and_mended_brings_spares_back(playing: Playing) -> None:
-    troupe = playing(toml='app.pipeline = "pipeline_on_disk"')
-    pipeline = troupe.directory / "pipeline_on_disk.py"
-    pipeline.write_text("from puppets import *\n")
-    troupe.environment["PYTHONPATH"] += f":{troupe.directory}"
+    troupe, pipeline = with_pipeline_on_disk(playing)
     board = troupe.serving()
     pipeline.write_text("this is not Python\n")
     seats = [troupe.seat(board, f"olap-{index}") for index in range(2)]

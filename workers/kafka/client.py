@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from supervisor.config.refused import REFUSALS, refused, said
 from supervisor.contract.exits import WorkerExit
 from supervisor.contract.settings import Settings
 from workers.errors import BrokersAway, WorkerError
@@ -20,6 +21,7 @@ from workers.errors import BrokersAway, WorkerError
 __all__ = [
     "changelog_consumer",
     "committed_offsets",
+    "failed",
     "lookup_failed",
     "make",
     "olap_consumer",
@@ -161,23 +163,15 @@ def make(kind: Callable[[Config], _Client], config: Config) -> _Client:
     """
     try:
         return kind(config)
-    except KafkaException as error:
-        said = error.args[0]
-        if said.code() == KafkaError._CRIT_SYS_RESOURCE:
+    except REFUSALS as error:
+        if isinstance(error, KafkaException) and error.args[0].code() == KafkaError._CRIT_SYS_RESOURCE:
             # Threads or memory were short at this moment, which is nobody's configuration.
-            raise WorkerError(f"no Kafka client can be made: {said.str()}") from error
-        detail = said.str()
-    except (AttributeError, TypeError, ValueError) as error:  # of the few that confluent_kafka takes itself
-        detail = str(error)
-    # Only who is refused pays for the import.
-    from supervisor.config.values import without_secrets
-
-    detail = without_secrets(" ".join(detail.split()), config)
-    raise WorkerError(
-        f"librdkafka refuses the settings of kafka.client: {detail}",
-        "correct kafka.client; `supervisor config check` tries it out",
-        WorkerExit.CONFIGURATION,
-    )
+            raise WorkerError(f"no Kafka client can be made: {said(error)}") from error
+        raise WorkerError(
+            refused(error, config),
+            "correct kafka.client; `supervisor config check` tries it out",
+            WorkerExit.CONFIGURATION,
+        ) from error
 
 
 # What brokers say while they come and go. ``retriable()`` does not know: it is always False for an error that
@@ -258,11 +252,15 @@ def refusal(error: KafkaError, cause: str) -> WorkerError | None:
     return WorkerError(cause, "check the ACLs and credentials of kafka.client", WorkerExit.CONFIGURATION)
 
 
+def failed(error: KafkaError, what: str) -> WorkerError:
+    """The end of a worker by an error that does not pass; ``what`` cannot be done, or whose it is."""
+    cause = f"{what}: {error.str()} ({error.name()})"
+    return refusal(error, cause) or WorkerError(cause)
+
+
 def lookup_failed(error: KafkaException, whose: str) -> WorkerError:
     """What a failed look-up of offsets or metadata means for the worker."""
     kafka_error: KafkaError = error.args[0]
-    what = f"{kafka_error.str()} ({kafka_error.name()})"
     if passes(kafka_error):
-        return BrokersAway(f"{whose}: the brokers did not answer: {what}")
-    cause = f"{whose}: {what}"
-    return refusal(kafka_error, cause) or WorkerError(cause)
+        return BrokersAway(f"{whose}: the brokers did not answer: {kafka_error.str()} ({kafka_error.name()})")
+    return failed(kafka_error, whose)

@@ -239,8 +239,7 @@ class PartitionWork:
                 f"partition {self.partition}: offset {self._next_offset} is gone from the input"
             )
         if not client.passes(error):
-            cause = f"partition {self.partition}: cannot consume: {error.str()} ({error.name()})"
-            raise client.refusal(error, cause) or WorkerError(cause)
+            raise client.failed(error, f"partition {self.partition}: cannot consume")
 
     def _reached(self, end: int) -> None:
         """The end of the partition. Markers of transactions take offsets, too: behind them there is nothing
