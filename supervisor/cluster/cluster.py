@@ -46,9 +46,12 @@ class Cluster:
     The brokers end with this process, even by SIGKILL. Only the main thread may start or restart them.
     """
 
-    def __init__(self, layout: Layout, lock: Lock, identity: Identity, brokers: dict[int, Broker]) -> None:
+    def __init__(
+        self, layout: Layout, lock: Lock, held: ports.Held, identity: Identity, brokers: dict[int, Broker]
+    ) -> None:
         self._layout = layout
         self._lock = lock
+        self._ports = held
         self._identity = identity
         self._stopped = False
         self.brokers = brokers
@@ -107,6 +110,7 @@ class Cluster:
         layout.create()
         lock = Lock.acquire(layout)
         fresh = layout.is_fresh()
+        held = ports.Held(())
         try:
             known = _known(layout, brokers)
             count = len(known.nodes) if known else brokers or 3
@@ -118,9 +122,11 @@ class Cluster:
                 nodes=_nodes(count, known, ports_from, preferred_port),
                 keep=(not temporary) if keep is None else keep,
             )
+            held = ports.Held(port for node in identity.nodes for port in (node.port, node.controller_port))
             runtime = prepare(notify)
-            return cls(layout, lock, identity, _brokers(layout, identity, runtime, heap_mb, optimize))
+            return cls(layout, lock, held, identity, _brokers(layout, identity, runtime, heap_mb, optimize))
         except BaseException:
+            held.release()
             if fresh:
                 layout.remove()
             lock.release()
@@ -251,6 +257,7 @@ class Cluster:
             else:
                 self._layout.remove()
         finally:
+            self._ports.release()
             self._lock.release()
 
     def _end(self, brokers: list[Broker], deadline: float, tick: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ import psutil
 from supervisor.cluster.properties import LOOPBACK
 from supervisor.contract.faults import Fault
 
-__all__ = ["choose", "consecutive", "holder", "is_free"]
+__all__ = ["Held", "choose", "consecutive", "holder", "is_free"]
 
 _LOWEST = 10_000
 _TRIES = 2_000
@@ -32,6 +32,54 @@ def is_free(port: int) -> bool:
     return True
 
 
+class Held:
+    """Ports that stay a cluster's own while none of its brokers listens on them.
+
+    Without it another cluster chose the port of a broker that was down, and the broker's restart failed.
+    """
+
+    def __init__(self, ports: Iterable[int]) -> None:
+        """Raises Fault naming the port that was taken since it was chosen."""
+        self._sockets: list[socket.socket] = []
+        try:
+            for port in ports:
+                self._sockets.append(_bound(port))
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Give them back. Twice is as once."""
+        for held in self._sockets:
+            held.close()
+
+
+def _bound(port: int) -> socket.socket:
+    """A socket that has the port and does not listen.
+
+    Java binds with SO_REUSEADDR, which the kernel lets it do beside us as long as both sides have that option
+    and none listens; :func:`_is_unclaimed` asks without it, and is refused.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((LOOPBACK, port))
+    except OSError:
+        held.close()
+        raise _taken(port) from None
+    return held
+
+
+def _is_unclaimed(port: int) -> bool:
+    """Whether nobody listens on the port, holds it for a broker that is down, or has just left it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as asking:
+        try:
+            asking.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
 def choose(count: int, preferred: Iterable[int] = (), taken: Collection[int] = ()) -> list[int]:
     """``count`` free ports, the ``preferred`` ones where they are free, none of ``taken``.
 
@@ -44,8 +92,12 @@ def choose(count: int, preferred: Iterable[int] = (), taken: Collection[int] = (
     for _ in range(_TRIES):
         if len(chosen) == count:
             return chosen
-        port = next(wanted, None) or random.randrange(_LOWEST, ceiling)
-        if port not in chosen and port not in taken and is_free(port):
+        wish = next(wanted, None)
+        port = wish or random.randrange(_LOWEST, ceiling)
+        if port in chosen or port in taken:
+            continue
+        # What was wished for was ours before, and may linger from then.
+        if is_free(port) if wish else _is_unclaimed(port):
             chosen.append(port)
     if len(chosen) == count:
         return chosen
@@ -58,12 +110,15 @@ def consecutive(first: int, count: int) -> list[int]:
         raise Fault(f"{count} ports from {first} on do not fit between 1024 and 65535", "give another --port")
     for port in range(first, first + count):
         if not is_free(port):
-            by = holder(port)
-            raise Fault(
-                f"port {port} is taken" + (f" by {by}" if by else ""),
-                "stop that process, or give another --port",
-            )
+            raise _taken(port)
     return list(range(first, first + count))
+
+
+def _taken(port: int) -> Fault:
+    by = holder(port)
+    return Fault(
+        f"port {port} is taken" + (f" by {by}" if by else ""), "stop that process, or give another --port"
+    )
 
 
 def holder(port: int) -> str:

@@ -136,6 +136,8 @@ def test_a_killed_broker_returns_with_its_data(own: Cluster) -> None:
     former = own.brokers[2].pid
     own.kill(2)
     assert own.brokers[2].pid is None
+    with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+        stranger.bind(("127.0.0.1", own.brokers[2].port))
     produce(own, "kept", ["meanwhile"])
     own.restart(2)
     assert own.brokers[2].pid not in (None, former)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,3 +63,42 @@ def test_ports_that_others_of_us_chose_are_left_alone() -> None:
 def test_ports_outside_the_usable_range_are_refused(first: int) -> None:
     with pytest.raises(Fault, match="do not fit"):
         ports.consecutive(first, 3)
+
+
+def listens(port: int) -> bool:
+    """Whether a server that binds as Java does, with SO_REUSEADDR, gets the port."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_port_whose_broker_is_down_is_chosen_by_no_other_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    down, free = ports.choose(2)
+    held = ports.Held([down])
+    drawn = iter([down, free])
+    monkeypatch.setattr(random, "randrange", lambda *_: next(drawn))
+    assert ports.choose(1) == [free]
+    held.release()
+    drawn = iter([down])
+    assert ports.choose(1) == [down]
+
+
+def test_a_held_port_is_there_for_the_broker_again_and_again() -> None:
+    (port,) = ports.choose(1)
+    held = ports.Held([port])
+    for _ in range(3):
+        assert listens(port)
+    held.release()
+    held.release()
+    assert listens(port)
+
+
+def test_ports_of_which_one_was_taken_meanwhile_are_not_held(listener: socket.socket) -> None:
+    (free,) = ports.choose(1)
+    taken = listener.getsockname()[1]
+    with pytest.raises(Fault, match=f"port {taken} is taken"):
+        ports.Held([free, taken])
+    with socket.socket() as strict:
+        strict.bind(("127.0.0.1", free))
