@@ -50,7 +50,7 @@ def _work(servers: str, topic: str, out: str, partition: int, end: int, done: Qu
     position = 0
     while position < end:
         producer.begin_transaction()
-        due = time.monotonic() + 0.1
+        due = time.monotonic() + 1.0
         while time.monotonic() < due and position < end:
             messages = [m for m in consumer.consume(1_000, 0.05) if m.error() is None]
             if not messages:

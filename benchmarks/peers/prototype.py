@@ -19,7 +19,7 @@ class Prototype(PythonPeer):
     def settings(self) -> str:
         return (
             "a process per partition; consume(1000), decode_lines and encode_lines of msgspec, "
-            "produce_batch, a transaction each 100 ms, linger.ms = 2000, lz4"
+            "produce_batch, a transaction each second, linger.ms = 2000, lz4"
         )
 
     def install(self, cache: Path) -> None:

@@ -16,7 +16,8 @@ The target is ``realtime.slo_p99_ms``. How late events are although the OLAP sid
 is not the OLAP side's doing, and holding it back would be in vain: what counts is what is beyond that, and
 the target is never less than twice of it. It is forgotten once events are shown much sooner although the
 OLAP side works. Where that is not known and events are late beside a backlog, the OLAP side goes to its floor
-for a moment, to learn it, as BBR probes for the delay of an empty path.
+for a moment, to learn it, as BBR probes for the delay of an empty path. What is late at rest only now and
+then is forgiven by share (:mod:`supervisor.governor.bursts`).
 
 It is a backlog that gives way, not what arrives all the time: the floor is a quarter above that, or what is
 configured, whichever is more. Else a machine that is late now and then for reasons of its own would hold the
@@ -27,12 +28,12 @@ There is no limit while the real-time side is silent, or nothing is known of it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 from supervisor.governor.delay import Delay, Look
+from supervisor.governor.rest import HEADROOM, P90_SHARE, Rest
 
 __all__ = ["Control", "Decision", "Reading", "State"]
 
@@ -41,13 +42,13 @@ _FIRST_SILENT_S = 1.0
 _STARTS_S = 10.0
 _STUCK_S = 10.0
 _STUCK_EVENTS = 100
-_ALWAYS_READ_EVENTS = 1
 
 _GROW_BELOW = 0.5
 _LEAVE_SLOW_START = 0.4
-_P90_SHARE = 0.5
 _LEAST_CUT, _MOST_CUT = 0.92, 0.5
 _AGAIN_S = 0.3
+_BURST_S = 1.0
+_SLOWER = 2.0
 
 _KEEP_UP = 1.25
 _FIRST_RATE = 20_000.0
@@ -57,18 +58,11 @@ _NOBODY_GETS_THERE = 1e9
 _CUBIC = 0.1
 _STEEPEST = 1.3  # in a second
 _PASSED = 1.5
+_SAME_PLACE = 1.5
 _LONGEST_STEP_S = 0.5
 _USED = 0.5
 
-_REST_S = 0.3
-_RESTS = 20
-_RESTS_NEEDED = 2
-_RESTS_ENOUGH = 5
-_REST_AFTER_S = 0.8
-_REST_KEPT_S = 600.0
-_HEADROOM = 2.0
-_REFUTED = 2.0
-_REFUTING_EVENTS = 100
+_RESTING = 1.2
 _PROBE_S = 4.0
 _PROBE_AGAIN_S = 60.0
 
@@ -128,11 +122,13 @@ class Control:
         self._slo_ms = slo_ms
         self._configured_floor = self._floor = floor
         self._delay = Delay()
+        self._rest = Rest(slo_ms)
         # Until it is known that the real-time side is silent it is taken to be there: a restart amid a
         # backlog would begin with what it is to be spared.
         self._rate = max(floor, _FIRST_RATE)
         self._good = self._rate
         self._most: float | None = None
+        self._fell_short: float | None = None
         self._growing_s = 0.0
         self._climb_s = 0.0
         self._stepped_s: float | None = None
@@ -140,14 +136,13 @@ class Control:
         self._met = False
         self._state = State.GROWING
         self._delay_ms = 0.0
-        self._rests: deque[tuple[float, float, float]] = deque(maxlen=_RESTS)
         self._probe_until_s = 0.0
         self._probe_again_s = float("-inf")
 
     @property
     def target_ms(self) -> float:
         """The 99th percentile to hold."""
-        return max(self._slo_ms, _HEADROOM * self._unavoidable(2))
+        return max(self._slo_ms, HEADROOM * self._rest.p99_ms)
 
     def step(self, reading: Reading) -> Decision:
         """Decide anew; called again and again, ten times a second where it matters."""
@@ -164,7 +159,7 @@ class Control:
         stuck = reading.source is not None and self._delay.caught_up and reading.lag > _STUCK_EVENTS
         if silent_s > self._patience_s(stuck=stuck) or (self._met and reading.source is None):
             return self._free()
-        look = self._delay.look(now)
+        look = self._delay.look(now, self._rest.late_ms, self._rest.forgiven)
         if self._state is State.FREE and look is not None:
             self._arm(now)
         elif self._state is not State.FREE and now >= self._wait_until_s:
@@ -202,15 +197,20 @@ class Control:
             if late:
                 self._shrink(2.0, reading)
             return
-        self._delay_ms = look.p99_ms
-        self._forget_refuted(look)
-        self._remember_rest(look, reading)
+        self._delay_ms = look.told_ms
+        self._rest.observe(
+            look,
+            reading.now_s,
+            elapsed,
+            resting=reading.used <= self._floor * _RESTING,
+            settled_s=reading.now_s - self._wait_until_s,
+        )
         pressure = max(
-            self._pressure(look.p90_ms, self._slo_ms * _P90_SHARE, self._unavoidable(1)),
-            self._pressure(look.p99_ms, self._slo_ms, self._unavoidable(2)),
+            self._pressure(look.p90_ms, self._slo_ms * P90_SHARE, self._rest.p90_ms),
+            self._pressure(look.p99_ms, self._slo_ms, self._rest.p99_ms),
         )
         if self._state is State.PROBING:
-            if len(self._rests) >= _RESTS_ENOUGH or reading.now_s >= self._probe_until_s:
+            if self._rest.well_known or reading.now_s >= self._probe_until_s:
                 self._arm(reading.now_s)
         elif pressure > _GROW_BELOW and self._may_probe(reading):
             self._probe(reading.now_s)
@@ -227,11 +227,11 @@ class Control:
 
     def _pressure(self, late_ms: float, slo_ms: float, rest_ms: float) -> float:
         """Of what lies between rest and target, how much is used: 0 as at rest, above 1 too late."""
-        return (late_ms - rest_ms) / (max(slo_ms, _HEADROOM * rest_ms) - rest_ms)
+        return (late_ms - rest_ms) / (max(slo_ms, HEADROOM * rest_ms) - rest_ms)
 
     def _may_probe(self, reading: Reading) -> bool:
         # Who keeps up would have a backlog of seconds by it, for a stall that may not be its doing.
-        return reading.behind and not self._rest_known and reading.now_s >= self._probe_again_s
+        return reading.behind and not self._rest.known and reading.now_s >= self._probe_again_s
 
     def _probe(self, now: float) -> None:
         """Nothing tells what is the OLAP side's doing, until it has been out of the way for a moment (as BBR
@@ -251,10 +251,14 @@ class Control:
         cut = min(_LEAST_CUT, max(_MOST_CUT, pressure**-0.5))
         if self._most is None or base >= self._most:
             self._most = base
+            self._fell_short = None
         elif self._growing_s > 0:
-            # It got less far than last time: there is less room, so aim below that (RFC 9438, 4.7). Another
-            # cut for the same lateness tells nothing of the kind: it began from what the one before left.
-            self._most = base * (1 + cut) / 2
+            # It got less far than last time. Twice at one place: there is less room, so aim below that
+            # (RFC 9438, 4.7). Once may be anything. Another cut for the same lateness tells nothing of the
+            # kind: it began from what the one before left.
+            if self._fell_short is not None and 1 / _SAME_PLACE < base / self._fell_short < _SAME_PLACE:
+                self._most = base * (1 + cut) / 2
+            self._fell_short = base
         self._good = self._rate = max(self._floor, base * cut)
         self._climb()
         self._state = State.FLOOR if self._rate <= self._floor else State.REDUCED
@@ -270,10 +274,13 @@ class Control:
     def _begin_anew(self, now: float) -> None:
         """What is delivered in the next moment was delayed by what was allowed before."""
         self._delay.settle(now + _AGAIN_S)
-        self._wait_until_s = now + _AGAIN_S
+        # Where bursts are forgiven there has to be more to look at than one.
+        self._wait_until_s = now + _AGAIN_S + _BURST_S * self._rest.forgiven
 
     def _grow(self, pressure: float, elapsed: float) -> None:
         self._state = State.GROWING
+        # Where bursts are forgiven, what a rate does is noticed later.
+        elapsed /= 1 + _SLOWER * self._rest.forgiven
         if self._most is not None:
             self._grow_about(self._most, elapsed)
         elif pressure < _LEAVE_SLOW_START:
@@ -294,36 +301,3 @@ class Control:
         self._rate = max(self._rate, min(aim, steep))
         if self._rate > _PASSED * most:
             self._most = None
-
-    # -- what remains without the OLAP side -------------------------------------------------------------
-
-    def _remember_rest(self, look: Look, reading: Reading) -> None:
-        now = reading.now_s
-        if reading.used > self._floor * 1.2 or look.events < _ALWAYS_READ_EVENTS:
-            return
-        if now - self._wait_until_s < _REST_AFTER_S:
-            return
-        if self._rests and now - self._rests[-1][0] < _REST_S:
-            return
-        while self._rests and now - self._rests[0][0] > _REST_KEPT_S:
-            self._rests.popleft()
-        self._rests.append((now, look.p90_ms, look.p99_ms))
-
-    def _forget_refuted(self, look: Look) -> None:
-        """Events need no longer without the OLAP side than with it: what was noted in a stall, or while
-        others used the machine, is not so any more. What is within the target anyway may stay."""
-        if look.events >= _REFUTING_EVENTS:
-            most = max(self._slo_ms / _HEADROOM, _REFUTED * look.p99_ms)
-            self._rests = deque((rest for rest in self._rests if rest[2] <= most), maxlen=_RESTS)
-
-    @property
-    def _rest_known(self) -> bool:
-        return len(self._rests) >= _RESTS_NEEDED
-
-    def _unavoidable(self, which: int) -> float:
-        if not self._rest_known:
-            return 0.0
-        # The first ones may still have been made late by what was before, so that the least of them counts.
-        # Then it is the worse ones: a machine that others use as well is not always at its best.
-        place = len(self._rests) * 3 // 4 if len(self._rests) >= _RESTS_ENOUGH else 0
-        return sorted(rest[which] for rest in self._rests)[place]

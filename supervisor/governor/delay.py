@@ -30,6 +30,10 @@ _ENOUGH_SHORT = 10
 _ENOUGH_LONG = 100
 _CAUGHT_UP_S = 1.0
 _CAUGHT_UP_EVENTS = 100
+_A_FEW = 0.05
+
+_Entry = tuple[float, int, list[tuple[int, int]]]
+"""When, how many events, and how many in which bucket."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,16 @@ class Look:
     """What was seen of the last moments, in milliseconds beyond the least."""
 
     p90_ms: float
-    """Of the last :data:`_SHORT_S`, or of at least ten events; of all there are where there are fewer."""
+    """Of the last :data:`_SHORT_S`, or of at least ten events; of all there are where there are fewer. A
+    smaller percentile, and of the last :data:`_LONG_S`, where more than a few are forgiven."""
     p99_ms: float
-    """Of the last :data:`_LONG_S`."""
+    """Of the last :data:`_LONG_S`. A smaller percentile where more than one in a hundred is forgiven."""
+    told_ms: float
+    """The 99th percentile of the last :data:`_LONG_S`, with nothing forgiven."""
     events: int
     """Delivered within the last :data:`_SHORT_S`."""
+    late: float
+    """The share of these that was later than it should be."""
 
 
 class Delay:
@@ -50,7 +59,7 @@ class Delay:
     def __init__(self) -> None:
         self._source: object = None
         self._before: list[int] = []
-        self._recent: deque[tuple[float, int, list[tuple[int, int]]]] = deque()
+        self._recent: deque[_Entry] = deque()
         self._least: deque[tuple[float, int]] = deque()
         self._caught_up = False
         self._heard_s = float("-inf")
@@ -110,26 +119,43 @@ class Delay:
         elif least_ms < self._least[-1][1]:
             self._least[-1] = (self._least[-1][0], least_ms)
 
-    def look(self, now_s: float) -> Look | None:
-        """The last moments before ``now_s``; ``None`` if nothing was delivered in them."""
+    def look(self, now_s: float, late_ms: float, forgiven: float = 0.0) -> Look | None:
+        """The last moments before ``now_s``; ``None`` if nothing was delivered in them.
+
+        Late is what is beyond ``late_ms``. Of the share of events that is ``forgiven`` the latest are left
+        out; where that is more than a few, the last moment alone tells nothing.
+        """
         long = [entry for entry in self._recent if entry[0] > now_s - _LONG_S]
         if not long:
             return None
         least = min(value for _, value in self._least)
-        short: list[tuple[float, int, list[tuple[int, int]]]] = []
-        events = 0
-        for entry in reversed(long):
-            if entry[0] <= now_s - _SHORT_S and events >= _ENOUGH_SHORT:
-                break
-            short.append(entry)
-            events += entry[1]
-        p90 = _quantile(short, 0.90)
-        p99 = _quantile(long, 0.99) if sum(entry[1] for entry in long) >= _ENOUGH_LONG else p90
-        fresh = sum(entry[1] for entry in long if entry[0] > now_s - _SHORT_S)
-        return Look(max(0.0, p90 - least), max(0.0, p99 - least), fresh)
+        short = _latest(long, now_s - _SHORT_S)
+        p90 = _quantile(short if forgiven < _A_FEW else long, 1 - max(0.10, forgiven))
+        p99 = told = p90
+        if sum(entry[1] for entry in long) >= _ENOUGH_LONG:
+            p99, told = _quantile(long, 1 - max(0.01, forgiven)), _quantile(long, 0.99)
+        fresh = [entry for entry in long if entry[0] > now_s - _SHORT_S]
+        events = sum(entry[1] for entry in fresh)
+        late = sum(
+            count for _, _, delta in fresh for bucket, count in delta if lower_bound(bucket) - least > late_ms
+        )
+        p90, p99, told = (max(0.0, age - least) for age in (p90, p99, told))
+        return Look(p90, p99, told, events, late / max(1, events))
 
 
-def _quantile(entries: Sequence[tuple[float, int, list[tuple[int, int]]]], share: float) -> float:
+def _latest(entries: Sequence[_Entry], since_s: float) -> list[_Entry]:
+    """Those after ``since_s``, and so many before that a tenth of them says something."""
+    taken: list[_Entry] = []
+    events = 0
+    for entry in reversed(entries):
+        if entry[0] <= since_s and events >= _ENOUGH_SHORT:
+            break
+        taken.append(entry)
+        events += entry[1]
+    return taken
+
+
+def _quantile(entries: Sequence[_Entry], share: float) -> float:
     counts: dict[int, int] = {}
     for _, _, delta in entries:
         for bucket, count in delta:
