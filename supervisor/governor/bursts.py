@@ -21,7 +21,7 @@ _ENOUGH_S = 5.0
 _HEADROOM = 2.0
 _MOST = 0.4
 _REFUTED = 4.0
-_IN_ONE = 0.1
+_IN_ONE = 0.5
 _LONGEST_S = 1.5
 
 
@@ -48,19 +48,27 @@ class Bursts:
     def __init__(self) -> None:
         self._at_rest = _Share()
         self._at_work = _Share()
-        self._pending: list[tuple[float, float]] = []
+        self._piece: list[tuple[float, float]] = []
+        self._piece_at_rest = False
 
     def feed(self, late: float, elapsed_s: float, *, resting: bool) -> None:
         """``late`` is the share of late events among those shown in ``elapsed_s``."""
         if late >= _IN_ONE:
-            self._pending.append((late, elapsed_s))
+            if not self._piece:
+                self._piece_at_rest = resting
+            self._piece.append((late, elapsed_s))
             return
-        share = self._at_rest if resting else self._at_work
-        if sum(elapsed for _, elapsed in self._pending) <= _LONGEST_S:
-            for before in self._pending:
+        # What began at work and ended at rest was ended by that, perhaps, and counts on neither side.
+        if self._lasted_s <= _LONGEST_S and (self._piece_at_rest or not resting):
+            share = self._at_rest if self._piece_at_rest else self._at_work
+            for before in self._piece:
                 share.feed(*before)
-        self._pending.clear()
-        share.feed(late, elapsed_s)
+        self._piece.clear()
+        (self._at_rest if resting else self._at_work).feed(late, elapsed_s)
+
+    @property
+    def _lasted_s(self) -> float:
+        return sum(elapsed_s for _, elapsed_s in self._piece)
 
     @property
     def forgiven(self) -> float:

@@ -121,7 +121,7 @@ class Control:
     def __init__(self, slo_ms: float, floor: float) -> None:
         self._slo_ms = slo_ms
         self._configured_floor = self._floor = floor
-        self._delay = Delay()
+        self._delay = Delay(slo_ms * P90_SHARE)
         self._rest = Rest(slo_ms)
         # Until it is known that the real-time side is silent it is taken to be there: a restart amid a
         # backlog would begin with what it is to be spared.
@@ -155,16 +155,22 @@ class Control:
         if reading.source is not None:
             self._meet(now)
             self._delay.feed(reading.source, reading.counts, reading.lag, now)
+            if self._delay.late is not None:
+                settled_s = now - self._wait_until_s
+                self._rest.count(self._delay.late, elapsed, resting=self._rests(reading), settled_s=settled_s)
         silent_s = now - max(self._delay.heard_s, self._began_s)
         stuck = reading.source is not None and self._delay.caught_up and reading.lag > _STUCK_EVENTS
         if silent_s > self._patience_s(stuck=stuck) or (self._met and reading.source is None):
             return self._free()
-        look = self._delay.look(now, self._rest.late_ms, self._rest.forgiven)
+        look = self._delay.look(now, self._rest.forgiven)
         if self._state is State.FREE and look is not None:
             self._arm(now)
         elif self._state is not State.FREE and now >= self._wait_until_s:
             self._judge(look, reading, elapsed, late=stuck and silent_s > _SILENT_S)
         return self._decision()
+
+    def _rests(self, reading: Reading) -> bool:
+        return reading.used <= self._floor * _RESTING
 
     def _meet(self, now: float) -> None:
         if not self._met:
@@ -198,13 +204,8 @@ class Control:
                 self._shrink(2.0, reading)
             return
         self._delay_ms = look.told_ms
-        self._rest.observe(
-            look,
-            reading.now_s,
-            elapsed,
-            resting=reading.used <= self._floor * _RESTING,
-            settled_s=reading.now_s - self._wait_until_s,
-        )
+        now = reading.now_s
+        self._rest.observe(look, now, resting=self._rests(reading), settled_s=now - self._wait_until_s)
         pressure = max(
             self._pressure(look.p90_ms, self._slo_ms * P90_SHARE, self._rest.p90_ms),
             self._pressure(look.p99_ms, self._slo_ms, self._rest.p99_ms),

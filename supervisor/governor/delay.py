@@ -49,14 +49,18 @@ class Look:
     """The 99th percentile of the last :data:`_LONG_S`, with nothing forgiven."""
     events: int
     """Delivered within the last :data:`_SHORT_S`."""
-    late: float
-    """The share of these that was later than it should be."""
 
 
 class Delay:
-    """Fed with the counts of the histogram again and again; times are monotonic seconds."""
+    """Fed with the counts of the histogram again and again; times are monotonic seconds.
 
-    def __init__(self) -> None:
+    Late is what is more than ``late_ms`` beyond the least.
+    """
+
+    def __init__(self, late_ms: float) -> None:
+        self._late_ms = late_ms
+        self.late: float | None = None
+        """The share of late events among those that were fed last, ``None`` where there were none."""
         self._source: object = None
         self._before: list[int] = []
         self._recent: deque[_Entry] = deque()
@@ -78,6 +82,7 @@ class Delay:
 
     def feed(self, source: object, counts: Sequence[int], lag: int, now_s: float) -> None:
         """``counts`` is the histogram of the process ``source``, ``lag`` what it has not read yet."""
+        self.late = None
         if source != self._source or len(counts) != len(self._before):
             self._source, self._before = source, list(counts)
             self._recent.clear()
@@ -100,6 +105,8 @@ class Delay:
             return
         self._heard_s = now_s
         self._remember_least(lower_bound(delta[0][0]), now_s)
+        bound = self._least_ms + self._late_ms
+        self.late = sum(count for bucket, count in delta if lower_bound(bucket) > bound) / number
         if now_s < self._settled_s:
             return
         self._recent.append((now_s, number, delta))
@@ -119,28 +126,26 @@ class Delay:
         elif least_ms < self._least[-1][1]:
             self._least[-1] = (self._least[-1][0], least_ms)
 
-    def look(self, now_s: float, late_ms: float, forgiven: float = 0.0) -> Look | None:
+    @property
+    def _least_ms(self) -> int:
+        return min(value for _, value in self._least)
+
+    def look(self, now_s: float, forgiven: float = 0.0) -> Look | None:
         """The last moments before ``now_s``; ``None`` if nothing was delivered in them.
 
-        Late is what is beyond ``late_ms``. Of the share of events that is ``forgiven`` the latest are left
-        out; where that is more than a few, the last moment alone tells nothing.
+        Of the share of events that is ``forgiven`` the latest are left out; where that is more than a few,
+        the last moment alone tells nothing.
         """
         long = [entry for entry in self._recent if entry[0] > now_s - _LONG_S]
         if not long:
             return None
-        least = min(value for _, value in self._least)
         short = _latest(long, now_s - _SHORT_S)
         p90 = _quantile(short if forgiven < _A_FEW else long, 1 - max(0.10, forgiven))
         p99 = told = p90
         if sum(entry[1] for entry in long) >= _ENOUGH_LONG:
             p99, told = _quantile(long, 1 - max(0.01, forgiven)), _quantile(long, 0.99)
-        fresh = [entry for entry in long if entry[0] > now_s - _SHORT_S]
-        events = sum(entry[1] for entry in fresh)
-        late = sum(
-            count for _, _, delta in fresh for bucket, count in delta if lower_bound(bucket) - least > late_ms
-        )
-        p90, p99, told = (max(0.0, age - least) for age in (p90, p99, told))
-        return Look(p90, p99, told, events, late / max(1, events))
+        p90, p99, told = (max(0.0, age - self._least_ms) for age in (p90, p99, told))
+        return Look(p90, p99, told, sum(entry[1] for entry in long if entry[0] > now_s - _SHORT_S))
 
 
 def _latest(entries: Sequence[_Entry], since_s: float) -> list[_Entry]:

@@ -32,8 +32,6 @@ class Rest:
 
     def __init__(self, slo_ms: float) -> None:
         self._slo_ms = slo_ms
-        self.late_ms = slo_ms * P90_SHARE
-        """An event that is later than this counts for a burst."""
         self._rests: deque[tuple[float, float, float]] = deque(maxlen=_RESTS)
         self._bursts = Bursts()
 
@@ -62,16 +60,18 @@ class Rest:
         """The share of events that may be late, because it is so at rest."""
         return self._bursts.forgiven
 
-    def observe(self, look: Look, now_s: float, elapsed_s: float, *, resting: bool, settled_s: float) -> None:
-        """``elapsed_s`` are those since the last look, ``settled_s`` those for which the rate has been what
-        it is: the first moment at rest still shows what was before."""
+    def count(self, late: float, elapsed_s: float, *, resting: bool, settled_s: float) -> None:
+        """The share of ``late`` events, in each moment. ``settled_s`` are the seconds for which the rate has
+        been what it is: the first moment at rest still shows what was before."""
+        if not resting or settled_s >= _AFTER_S:
+            self._bursts.feed(late, elapsed_s, resting=resting)
+
+    def observe(self, look: Look, now_s: float, *, resting: bool, settled_s: float) -> None:
+        """What is judged, in the moments in which it is."""
         if not look.events:
             return
         self._forget_refuted(look)
-        if resting and settled_s < _AFTER_S:
-            return
-        self._bursts.feed(look.late, elapsed_s, resting=resting)
-        if resting:
+        if resting and settled_s >= _AFTER_S:
             self._remember(look, now_s)
 
     def _remember(self, look: Look, now_s: float) -> None:

@@ -38,6 +38,14 @@ def test_what_is_late_in_one_piece_is_no_burst() -> None:
     assert bursts.forgiven == 0
 
 
+def test_what_was_late_at_work_and_ended_by_rest_is_no_burst_at_rest() -> None:
+    bursts = Bursts()
+    for _ in range(10):
+        feed(bursts, [1.0], 0.5, resting=False)
+        feed(bursts, [0.0], 2.0, resting=True)
+    assert bursts.forgiven == 0
+
+
 def test_it_is_over_once_there_is_none_while_the_olap_side_works() -> None:
     bursts = Bursts()
     feed(bursts, ONE_IN_TEN, 20, resting=True)
