@@ -19,8 +19,7 @@ _LOWEST = 10_000
 _TRIES = 2_000
 
 
-def is_free(port: int) -> bool:
-    """Whether a server can listen on 127.0.0.1:``port`` now."""
+def _can_listen(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         # As Java does: connections of a former server that linger in TIME_WAIT are no hindrance.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,49 +34,53 @@ def is_free(port: int) -> bool:
 class Held:
     """Ports that stay a cluster's own while none of its brokers listens on them.
 
-    Without it another cluster chose the port of a broker that was down, and the broker's restart failed.
+    Without it another cluster chose the port of a broker that was down, and the broker's restart failed. A
+    port is held by a name that only one process at a time can have, an abstract socket, which the kernel
+    takes back when the process ends; so this tells other clusters of ours, and nobody else.
     """
 
     def __init__(self, ports: Iterable[int]) -> None:
-        """Raises Fault naming the port that was taken since it was chosen."""
-        self._sockets: list[socket.socket] = []
+        """Raises Fault naming the port that another cluster has taken since it was chosen."""
+        self._names: list[socket.socket] = []
         try:
             for port in ports:
-                self._sockets.append(_bound(port))
+                self._names.append(_named(port))
         except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
         """Give them back. Twice is as once."""
-        for held in self._sockets:
-            held.close()
+        for name in self._names:
+            name.close()
 
 
-def _bound(port: int) -> socket.socket:
-    """A socket that has the port and does not listen.
-
-    Java binds with SO_REUSEADDR, which the kernel lets it do beside us as long as both sides have that option
-    and none listens; :func:`_is_unclaimed` asks without it, and is refused.
-    """
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _named(port: int) -> socket.socket:
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        held.bind((LOOPBACK, port))
+        name.bind(_name(port))
     except OSError:
-        held.close()
+        name.close()
         raise _taken(port) from None
-    return held
+    return name
 
 
-def _is_unclaimed(port: int) -> bool:
-    """Whether nobody listens on the port, holds it for a broker that is down, or has just left it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as asking:
+def _name(port: int) -> str:
+    return f"\0kafka-supervisor-port-{port}"
+
+
+def _is_held(port: int) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
         try:
-            asking.bind((LOOPBACK, port))
+            asking.connect(_name(port))
         except OSError:
             return False
     return True
+
+
+def is_free(port: int) -> bool:
+    """Whether a server of ours can listen on 127.0.0.1:``port`` now, and no other cluster has it."""
+    return not _is_held(port) and _can_listen(port)
 
 
 def choose(count: int, preferred: Iterable[int] = (), taken: Collection[int] = ()) -> list[int]:
@@ -92,12 +95,8 @@ def choose(count: int, preferred: Iterable[int] = (), taken: Collection[int] = (
     for _ in range(_TRIES):
         if len(chosen) == count:
             return chosen
-        wish = next(wanted, None)
-        port = wish or random.randrange(_LOWEST, ceiling)
-        if port in chosen or port in taken:
-            continue
-        # What was wished for was ours before, and may linger from then.
-        if is_free(port) if wish else _is_unclaimed(port):
+        port = next(wanted, None) or random.randrange(_LOWEST, ceiling)
+        if port not in chosen and port not in taken and is_free(port):
             chosen.append(port)
     if len(chosen) == count:
         return chosen
@@ -115,7 +114,7 @@ def consecutive(first: int, count: int) -> list[int]:
 
 
 def _taken(port: int) -> Fault:
-    by = holder(port)
+    by = holder(port) or ("a cluster whose broker is down" if _is_held(port) else "")
     return Fault(
         f"port {port} is taken" + (f" by {by}" if by else ""), "stop that process, or give another --port"
     )

@@ -9,7 +9,8 @@ taken from its descendants:
   beyond. But never so fast that the half second until the delay tells of it would carry it far into what is
   too much;
 - what was given up for a moment is back within five seconds: below that last rate it may double each half
-  second, and where none is known, or it has been passed by half, each second;
+  second, and where none is known, or it has been passed by half, each second (more slowly where bursts are
+  forgiven);
 - a rate that is not used does not grow (RFC 7661): else it would stand at any height when a backlog comes.
 
 The target is ``realtime.slo_p99_ms``. How late events are although the OLAP side rests, or is at its floor,
@@ -63,6 +64,7 @@ _LONGEST_STEP_S = 0.5
 _USED = 0.5
 
 _RESTING = 1.2
+_REST_AFTER_S = 0.8
 _PROBE_S = 4.0
 _PROBE_AGAIN_S = 60.0
 
@@ -123,6 +125,7 @@ class Control:
         self._configured_floor = self._floor = floor
         self._delay = Delay(slo_ms * P90_SHARE)
         self._rest = Rest(slo_ms)
+        self._forgiven = 0.0
         # Until it is known that the real-time side is silent it is taken to be there: a restart amid a
         # backlog would begin with what it is to be spared.
         self._rate = max(floor, _FIRST_RATE)
@@ -139,11 +142,6 @@ class Control:
         self._probe_until_s = 0.0
         self._probe_again_s = float("-inf")
 
-    @property
-    def target_ms(self) -> float:
-        """The 99th percentile to hold."""
-        return max(self._slo_ms, HEADROOM * self._rest.p99_ms)
-
     def step(self, reading: Reading) -> Decision:
         """Decide anew; called again and again, ten times a second where it matters."""
         now = reading.now_s
@@ -155,22 +153,24 @@ class Control:
         if reading.source is not None:
             self._meet(now)
             self._delay.feed(reading.source, reading.counts, reading.lag, now)
-            if self._delay.late is not None:
-                settled_s = now - self._wait_until_s
-                self._rest.count(self._delay.late, elapsed, resting=self._rests(reading), settled_s=settled_s)
+        settled = self._settled(reading) and self._delay.caught_up
+        self._rest.count(self._delay.shown, now, settled=settled)
+        self._forgiven = self._rest.forgiven(now)
         silent_s = now - max(self._delay.heard_s, self._began_s)
         stuck = reading.source is not None and self._delay.caught_up and reading.lag > _STUCK_EVENTS
         if silent_s > self._patience_s(stuck=stuck) or (self._met and reading.source is None):
             return self._free()
-        look = self._delay.look(now, self._rest.forgiven)
+        look = self._delay.look(now, self._forgiven)
         if self._state is State.FREE and look is not None:
             self._arm(now)
         elif self._state is not State.FREE and now >= self._wait_until_s:
             self._judge(look, reading, elapsed, late=stuck and silent_s > _SILENT_S)
         return self._decision()
 
-    def _rests(self, reading: Reading) -> bool:
-        return reading.used <= self._floor * _RESTING
+    def _settled(self, reading: Reading) -> bool:
+        """Whether the OLAP side has been at rest, or at its floor, for long enough to show nothing else."""
+        resting = reading.used <= self._floor * _RESTING and self._state is not State.FREE
+        return resting and reading.now_s - self._wait_until_s >= _REST_AFTER_S
 
     def _meet(self, now: float) -> None:
         if not self._met:
@@ -196,6 +196,7 @@ class Control:
         self._rate = max(self._floor, self._good)
         self._state = State.GROWING
         self._growing_s = 0.0
+        self._fell_short = None
         self._begin_anew(now)
 
     def _judge(self, look: Look | None, reading: Reading, elapsed: float, *, late: bool) -> None:
@@ -203,9 +204,8 @@ class Control:
             if late:
                 self._shrink(2.0, reading)
             return
-        self._delay_ms = look.told_ms
-        now = reading.now_s
-        self._rest.observe(look, now, resting=self._rests(reading), settled_s=now - self._wait_until_s)
+        self._delay_ms = look.unforgiven_ms
+        self._rest.observe(look, reading.now_s, settled=self._settled(reading))
         pressure = max(
             self._pressure(look.p90_ms, self._slo_ms * P90_SHARE, self._rest.p90_ms),
             self._pressure(look.p99_ms, self._slo_ms, self._rest.p99_ms),
@@ -251,8 +251,7 @@ class Control:
         # By the root: close to what is carried, delay grows much faster than the rate.
         cut = min(_LEAST_CUT, max(_MOST_CUT, pressure**-0.5))
         if self._most is None or base >= self._most:
-            self._most = base
-            self._fell_short = None
+            self._most, self._fell_short = base, None
         elif self._growing_s > 0:
             # It got less far than last time. Twice at one place: there is less room, so aim below that
             # (RFC 9438, 4.7). Once may be anything. Another cut for the same lateness tells nothing of the
@@ -275,13 +274,13 @@ class Control:
     def _begin_anew(self, now: float) -> None:
         """What is delivered in the next moment was delayed by what was allowed before."""
         self._delay.settle(now + _AGAIN_S)
-        # Where bursts are forgiven there has to be more to look at than one.
-        self._wait_until_s = now + _AGAIN_S + _BURST_S * self._rest.forgiven
+        # Where bursts are forgiven, a moment more: in the first one a burst is all there is.
+        self._wait_until_s = now + _AGAIN_S + _BURST_S * self._forgiven
 
     def _grow(self, pressure: float, elapsed: float) -> None:
         self._state = State.GROWING
         # Where bursts are forgiven, what a rate does is noticed later.
-        elapsed /= 1 + _SLOWER * self._rest.forgiven
+        elapsed /= 1 + _SLOWER * self._forgiven
         if self._most is not None:
             self._grow_about(self._most, elapsed)
         elif pressure < _LEAVE_SLOW_START:
@@ -291,7 +290,7 @@ class Control:
         self._good = self._rate = min(self._rate, _NOBODY_GETS_THERE)
 
     def _leave_slow_start(self) -> None:
-        self._most = self._rate
+        self._most, self._fell_short = self._rate, None
         self._climb()
 
     def _grow_about(self, most: float, elapsed: float) -> None:

@@ -45,8 +45,8 @@ class Look:
     smaller percentile, and of the last :data:`_LONG_S`, where more than a few are forgiven."""
     p99_ms: float
     """Of the last :data:`_LONG_S`. A smaller percentile where more than one in a hundred is forgiven."""
-    told_ms: float
-    """The 99th percentile of the last :data:`_LONG_S`, with nothing forgiven."""
+    unforgiven_ms: float
+    """The 99th percentile of the last :data:`_LONG_S` with nothing forgiven, which is what is told."""
     events: int
     """Delivered within the last :data:`_SHORT_S`."""
 
@@ -59,8 +59,8 @@ class Delay:
 
     def __init__(self, late_ms: float) -> None:
         self._late_ms = late_ms
-        self.late: float | None = None
-        """The share of late events among those that were fed last, ``None`` where there were none."""
+        self.shown: tuple[int, int] | None = None
+        """How many events were late of how many that were fed last; ``None`` where there were none."""
         self._source: object = None
         self._before: list[int] = []
         self._recent: deque[_Entry] = deque()
@@ -82,7 +82,7 @@ class Delay:
 
     def feed(self, source: object, counts: Sequence[int], lag: int, now_s: float) -> None:
         """``counts`` is the histogram of the process ``source``, ``lag`` what it has not read yet."""
-        self.late = None
+        self.shown = None
         if source != self._source or len(counts) != len(self._before):
             self._source, self._before = source, list(counts)
             self._recent.clear()
@@ -106,7 +106,7 @@ class Delay:
         self._heard_s = now_s
         self._remember_least(lower_bound(delta[0][0]), now_s)
         bound = self._least_ms + self._late_ms
-        self.late = sum(count for bucket, count in delta if lower_bound(bucket) > bound) / number
+        self.shown = sum(count for bucket, count in delta if lower_bound(bucket) > bound), number
         if now_s < self._settled_s:
             return
         self._recent.append((now_s, number, delta))
@@ -141,7 +141,7 @@ class Delay:
             return None
         short = _latest(long, now_s - _SHORT_S)
         p90 = _quantile(short if forgiven < _A_FEW else long, 1 - max(0.10, forgiven))
-        p99 = told = p90
+        p99, told = p90, _quantile(short, 0.90)
         if sum(entry[1] for entry in long) >= _ENOUGH_LONG:
             p99, told = _quantile(long, 1 - max(0.01, forgiven)), _quantile(long, 0.99)
         p90, p99, told = (max(0.0, age - self._least_ms) for age in (p90, p99, told))

@@ -311,8 +311,8 @@ def test_on_a_machine_that_is_late_at_rest_too_most_of_the_rate_stays_and_soon(n
 
 @pytest.mark.parametrize("capacity", [15_000, 40_000, 120_000])
 def test_bursts_that_come_at_rest_too_do_not_hold_it_down(capacity: float) -> None:
-    """Each costs half the rate; without being forgiven they left 4 to 20 % of it. What the OLAP side does
-    itself is noticed all the same."""
+    """Each may cost half the rate; where none is forgiven, a third or less is left on the average. What the
+    OLAP side does itself is noticed all the same; the last of these brokers carry all it wants."""
     shares, queues = [], []
     for every_s, late_s, late_ms in [(1, 0.2, 60), (1, 0.3, 100), (2, 0.5, 60), (0.5, 0.1, 80)]:
         for seed in range(1, 5):
@@ -346,8 +346,6 @@ def bursts(
 
 
 def test_a_single_lateness_on_the_way_back_is_not_taken_for_less_room() -> None:
-    """Twice at one place it is."""
-
     def change(s: float, plant: Plant) -> None:
         plant.skew_ms = 400 if 20 <= s < 20.5 or 22 <= s < 22.3 else 0
 
