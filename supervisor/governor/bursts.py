@@ -5,17 +5,20 @@ a second all is late, whatever the OLAP side does, and soon again. To hold it ba
 vain, and since it regains less between two than it loses in one, it ends at its floor.
 
 They cannot be told one by one from what the OLAP side does, but by how many there are. So late events are
-counted while it rests, and three times their share is forgiven while it works, since bursts come in bursts:
-then a smaller percentile than the 99th has to be in time, of up to two seconds rather than of the last
-moment, in which a burst is all there is. What the OLAP side does is noticed all the same, only later: a queue
-makes every event late, and no more than :data:`_MOST` are forgiven. When a rest has been over for a while it
-is no longer known how it would be; then nothing is forgiven, and the next one tells it anew.
+counted while it rests, and three times their share, but for the one in a hundred that does not matter, is
+forgiven while it works, since bursts come in bursts: then a smaller percentile than the 99th has to be in
+time, of up to two seconds rather than of the last moment, in which a burst is all there is. What the OLAP
+side does is noticed all the same, only later: a queue makes every event late, and no more than :data:`_MOST`
+are forgiven. When a rest has been over for a while it is no longer known how it would be; then nothing is
+forgiven, and the next one tells it anew.
 """
 
 from __future__ import annotations
 
 __all__ = ["Bursts"]
 
+_ANYWAY = 0.01
+"""The 99th percentile leaves so many out of account."""
 _HEADROOM = 3.0
 _MOST = 0.4
 _KEPT_S = 20.0
@@ -67,4 +70,4 @@ class Bursts:
             return 0.0
         # Who has seen little takes it for less.
         share = self._late / self._events * self._seen_s / (self._seen_s + _DOUBT_S)
-        return min(_MOST, _HEADROOM * share)
+        return min(_MOST, _HEADROOM * max(0.0, share - _ANYWAY))

@@ -153,7 +153,7 @@ class Control:
         if reading.source is not None:
             self._meet(now)
             self._delay.feed(reading.source, reading.counts, reading.lag, now)
-        settled = self._settled(reading) and self._delay.caught_up
+        settled = reading.source is not None and self._delay.caught_up and self._settled(reading)
         self._rest.count(self._delay.shown, now, settled=settled)
         self._forgiven = self._rest.forgiven(now)
         silent_s = now - max(self._delay.heard_s, self._began_s)

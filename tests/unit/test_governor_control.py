@@ -323,7 +323,7 @@ def test_bursts_that_come_at_rest_too_do_not_hold_it_down(capacity: float) -> No
             shares.append(used(seen, 10, 100) / min(capacity, plant.demand))
             queues += [moment.queue_ms for moment in seen if moment.s >= 10]
     queues.sort()
-    assert mean(shares) > 0.5
+    assert mean(shares) > 0.4
     assert queues[len(queues) // 2] < 5
     assert queues[len(queues) * 9 // 10] < 2 * SLO_MS
 
