@@ -134,8 +134,8 @@ def _ceiling(trials: dict[str, list[dict[str, Any]]], cpus: int) -> str:
     return (
         f"Brokers that take {brokers:.1f} µs of {cpus} CPUs for an event leave room for {free:,.0f} events/s"
         f" of a client that takes nothing at all{_of_rivals(trials, free)}. With the pipeline's own work, "
-        f"{work:.1f} µs in Python, and a Kafka client and a supervisor that take nothing, they leave room for "
-        f"{busy:,.0f}{_of_rivals(trials, busy)}."
+        f"{work:.1f} µs in Python, and a Kafka client and a supervisor that take nothing, they leave room "
+        f"for {busy:,.0f}{_of_rivals(trials, busy)}."
     )
 
 
