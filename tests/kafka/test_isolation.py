@@ -35,7 +35,9 @@ def test_a_backlog_is_held_back_to_the_floor_and_is_processed_exactly_once(insta
         # Whom the OLAP side is to be held back for.
         sent += installation.produce(logins(50, seed=sent))
         seen.add((State(header.governor), header.olap_rate))
-        return (State.FLOOR, FLOOR) in seen
+        # To look how late events are without the OLAP side, or because they still are: which one comes first
+        # is the machine's affair.
+        return header.olap_rate == FLOOR
 
     installation.wait(floor_is_reached, "the rate is at its floor")
     assert header.partition_rate <= FLOOR
