@@ -101,7 +101,8 @@ def murmur2(data):
 
 def test_the_rate_is_never_exceeded(cluster, topic):
     report = Generator(client(cluster), topic, Load(rate=300, duration_s=2)).run()
-    assert 300 <= report.produced <= 601
+    # How many fewer is the machine's affair: what a stall has cost is not made up for.
+    assert 0 < report.produced <= 601
     assert report.acknowledged == report.produced
 
 
