@@ -6,16 +6,20 @@ from collections.abc import Mapping
 
 from confluent_kafka import KafkaException
 
-__all__ = ["REFUSALS", "refused", "said"]
+__all__ = ["REFUSALS", "in_one_line", "refused", "said"]
 
 REFUSALS = (KafkaException, AttributeError, TypeError, ValueError)
 """What making a client raises; all but the first come of properties that confluent_kafka takes itself."""
 
 
-def said(error: Exception) -> str:
-    """One of :data:`REFUSALS` as part of a sentence: without line breaks or what would act on a terminal."""
-    text = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+def in_one_line(text: str) -> str:
+    """Part of a sentence: without line breaks or what would act on a terminal."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+def said(error: Exception) -> str:
+    """One of :data:`REFUSALS`, in one line."""
+    return in_one_line(error.args[0].str() if isinstance(error, KafkaException) else str(error))
 
 
 def refused(error: Exception, config: Mapping[str, object]) -> str:

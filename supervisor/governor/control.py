@@ -150,11 +150,12 @@ class Control:
         elapsed, self._stepped_s = min(now - self._stepped_s, _LONGEST_STEP_S), now
         self._floor = max(self._configured_floor, _KEEP_UP * reading.arriving)
         self._rate = self._floor if self._state is State.PROBING else max(self._rate, self._floor)
+        shown = None
         if reading.source is not None:
             self._meet(now)
-            self._delay.feed(reading.source, reading.counts, reading.lag, now)
-        settled = reading.source is not None and self._delay.caught_up and self._settled(reading)
-        self._rest.count(self._delay.shown, now, settled=settled)
+            shown = self._delay.feed(reading.source, reading.counts, reading.lag, now)
+        settled = self._delay.caught_up and self._settled(reading)
+        self._rest.count(shown, now, settled=settled)
         self._forgiven = self._rest.forgiven(now)
         silent_s = now - max(self._delay.heard_s, self._began_s)
         stuck = reading.source is not None and self._delay.caught_up and reading.lag > _STUCK_EVENTS
@@ -164,7 +165,8 @@ class Control:
         if self._state is State.FREE and look is not None:
             self._arm(now)
         elif self._state is not State.FREE and now >= self._wait_until_s:
-            self._judge(look, reading, elapsed, late=stuck and silent_s > _SILENT_S)
+            late = stuck and silent_s > _SILENT_S
+            self._judge(look, reading, elapsed, settled=settled, late=late)
         return self._decision()
 
     def _settled(self, reading: Reading) -> bool:
@@ -199,13 +201,15 @@ class Control:
         self._fell_short = None
         self._begin_anew(now)
 
-    def _judge(self, look: Look | None, reading: Reading, elapsed: float, *, late: bool) -> None:
+    def _judge(
+        self, look: Look | None, reading: Reading, elapsed: float, *, settled: bool, late: bool
+    ) -> None:
         if look is None:
             if late:
                 self._shrink(2.0, reading)
             return
         self._delay_ms = look.unforgiven_ms
-        self._rest.observe(look, reading.now_s, settled=self._settled(reading))
+        self._rest.observe(look, reading.now_s, settled=settled)
         pressure = max(
             self._pressure(look.p90_ms, self._slo_ms * P90_SHARE, self._rest.p90_ms),
             self._pressure(look.p99_ms, self._slo_ms, self._rest.p99_ms),

@@ -59,8 +59,6 @@ class Delay:
 
     def __init__(self, late_ms: float) -> None:
         self._late_ms = late_ms
-        self.shown: tuple[int, int] | None = None
-        """How many events were late of how many that were fed last; ``None`` where there were none."""
         self._source: object = None
         self._before: list[int] = []
         self._recent: deque[_Entry] = deque()
@@ -80,15 +78,18 @@ class Delay:
         """Whether the worker has been at the end of what there is."""
         return self._caught_up
 
-    def feed(self, source: object, counts: Sequence[int], lag: int, now_s: float) -> None:
-        """``counts`` is the histogram of the process ``source``, ``lag`` what it has not read yet."""
-        self.shown = None
+    def feed(self, source: object, counts: Sequence[int], lag: int, now_s: float) -> tuple[int, int] | None:
+        """``counts`` is the histogram of the process ``source``, ``lag`` what it has not read yet.
+
+        Returns how many events were late, and of how many, that were shown since the last call; ``None``
+        where there were none, or they say nothing.
+        """
         if source != self._source or len(counts) != len(self._before):
             self._source, self._before = source, list(counts)
             self._recent.clear()
             self._caught_up = False
             self._began_s = now_s
-            return
+            return None
         delta = [
             (bucket, after - before)
             for bucket, (after, before) in enumerate(zip(counts, self._before, strict=True))
@@ -96,22 +97,21 @@ class Delay:
         ]
         self._before = list(counts)
         if not delta:
-            return
+            return None
         number = sum(count for _, count in delta)
         rate = number / max(0.1, now_s - self._began_s)
         self._began_s = now_s
         if not self._caught_up:
             self._caught_up = lag <= max(_CAUGHT_UP_EVENTS, rate * _CAUGHT_UP_S)
-            return
+            return None
         self._heard_s = now_s
         self._remember_least(lower_bound(delta[0][0]), now_s)
+        if now_s >= self._settled_s:
+            self._recent.append((now_s, number, delta))
+            while self._recent and self._recent[0][0] <= now_s - _LONG_S - 0.001 and len(self._recent) > 1:
+                self._recent.popleft()
         bound = self._least_ms + self._late_ms
-        self.shown = sum(count for bucket, count in delta if lower_bound(bucket) > bound), number
-        if now_s < self._settled_s:
-            return
-        self._recent.append((now_s, number, delta))
-        while self._recent and self._recent[0][0] <= now_s - _LONG_S - 0.001 and len(self._recent) > 1:
-            self._recent.popleft()
+        return sum(count for bucket, count in delta if lower_bound(bucket) > bound), number
 
     def settle(self, moment_s: float) -> None:
         """What is delivered before ``moment_s`` was under another rate, and is not looked at."""
@@ -144,7 +144,8 @@ class Delay:
         p99, told = p90, _quantile(short, 0.90)
         if sum(entry[1] for entry in long) >= _ENOUGH_LONG:
             p99, told = _quantile(long, 1 - max(0.01, forgiven)), _quantile(long, 0.99)
-        p90, p99, told = (max(0.0, age - self._least_ms) for age in (p90, p99, told))
+        least = self._least_ms
+        p90, p99, told = (max(0.0, age - least) for age in (p90, p99, told))
         return Look(p90, p99, told, sum(entry[1] for entry in long if entry[0] > now_s - _SHORT_S))
 
 

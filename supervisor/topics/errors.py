@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError
 
+from supervisor.config.refused import in_one_line
 from supervisor.contract.faults import BrokersUnreachable, ConfigurationFault, Fault
 from supervisor.topics.model import Action, CreateTopic, ExtendTopic, Refusal, RefusalKind
 
@@ -56,9 +57,8 @@ _REMEDIES = {
 
 
 def one_line(text: str) -> str:
-    """A broker's message as part of a sentence: without line breaks or what would act on a terminal."""
-    joined = " ".join(text.split()).removeprefix("Broker: ").removesuffix(".")
-    return "".join(c if c.isprintable() else "?" for c in joined)
+    """A broker's message as part of a sentence."""
+    return in_one_line(text).removeprefix("Broker: ").removesuffix(".")
 
 
 def answered(error: KafkaError) -> bool:

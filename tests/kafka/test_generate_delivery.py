@@ -106,6 +106,12 @@ def test_the_rate_is_never_exceeded(cluster, topic):
     assert report.acknowledged == report.produced
 
 
+def test_a_number_of_events_is_sent_in_full_and_no_sooner_than_the_rate_allows(cluster, topic):
+    report = Generator(client(cluster), topic, Load(rate=300, count=300)).run()
+    assert (report.produced, report.acknowledged) == (300, 300)
+    assert report.seconds >= 299 / 300
+
+
 def test_at_a_low_rate_a_partition_gets_batches_with_pauses_between(cluster, topic):
     """Sent one by one, the next one waited in the queue for those in flight, and spun the client's thread."""
     report = Generator(client(cluster), topic, Load(rate=400, duration_s=2)).run()
