@@ -68,9 +68,23 @@ class Deaths:
         self._budgets: dict[str | int, Budget] = {}
         self._tally = Tally(self._run_dir / _TALLY, _TALLY_KEPT)
         self._suspicions = Suspicions(settings.dlq.poison_deaths)
-        self._suspicions.load(self._tally.read())
+        self.topic_id = ""
+        """Of the input; empty before it is known."""
         self._condemned: dict[int, Suspect] = {}
         """The record that a partition's owner was told to put to the dead letters."""
+
+    def recognize(self, topic_id: str) -> None:
+        """The input is this one: what is suspected is what its records have done, in this life or before.
+
+        A topic that was deleted and created anew, or is of another cluster, has other records at these
+        offsets, innocent ones.
+        """
+        if topic_id == self.topic_id:
+            return
+        self.topic_id = topic_id
+        self._condemned.clear()
+        self._suspicions = Suspicions(self._settings.dlq.poison_deaths)
+        self._suspicions.load(death for death in self._tally.read() if death.topic_id == topic_id)
 
     def adopt(self, settings: Settings) -> None:
         """Judge by new settings; what is spent of budgets is forgotten."""
@@ -152,6 +166,7 @@ class Deaths:
             partition=found.partition,
             offset=found.offset,
             offset_end=end,
+            topic_id=self.topic_id,
             stack_tail=stack,
             text=found.reason,
         )

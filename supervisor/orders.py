@@ -22,7 +22,6 @@ from supervisor.operations.reload import Reload
 from supervisor.operations.rescale import Rescale
 from supervisor.operations.rollout import Restart
 from supervisor.rules.lifecycle import State
-from supervisor.seat import Seat
 
 __all__ = ["Orders"]
 
@@ -37,8 +36,6 @@ class Stoppable(Floor, Protocol):
     def stop(self, seconds: float, why: str) -> None: ...
 
     def kill_all(self) -> None: ...
-
-    def forgive(self, seat: Seat) -> None: ...
 
 
 class Orders:

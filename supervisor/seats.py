@@ -7,7 +7,7 @@ knows them without knowing the placement.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from supervisor.contract.board import Board, Role
 from supervisor.contract.faults import ConfigurationFault
@@ -166,20 +166,17 @@ class Seats:
             record.parked_ns, record.parked_cause = time.monotonic_ns(), cause
         seat.partitions = tuple(p for p in seat.partitions if p not in partitions)
 
-    def unpark(self, seat: Seat) -> list[int]:
-        """Its parked partitions are its own again; returns them."""
-        found = self._parked(seat)
+    def unpark(self, seat: Seat, but: Collection[int] = ()) -> list[int]:
+        """Its parked partitions are its own again, ``but`` for some; returns them."""
+        found = [partition for partition in self.parked(seat) if partition not in but]
         for partition in found:
             record = self._board.assignment(partition)
             record.parked_ns = record.parked_cause = 0
         self.assign(seat, self.belonging(seat))
         return found
 
-    def parked(self, seat: Seat) -> bool:
-        """Whether any of its partitions is."""
-        return bool(self._parked(seat))
-
-    def _parked(self, seat: Seat) -> list[int]:
+    def parked(self, seat: Seat) -> list[int]:
+        """Those of its partitions that are."""
         if seat.role != "olap":
             return []
         return [p for p in self.belonging(seat) if self._board.assignment(p).parked_ns]

@@ -12,10 +12,9 @@ work, ``operations`` are what takes several steps, ``orders`` is what people ask
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from supervisor.aftermath import Aftermath, when
@@ -126,7 +125,7 @@ class Supervisor:
         self._control.close()
         self._guardian.close()
         self._shares.close()
-        os.close(self._lock)
+        self._lock.close()
 
     def _ours(self) -> set[int]:
         """The processes that are ours to collect, and nobody else's."""
@@ -169,14 +168,18 @@ class Supervisor:
                 self._systemd.ready(self._alarms.summary())
 
     def _wanted(self) -> dict[int, int]:
-        """How many processes without a role there should be, of each generation."""
-        wanted = {self.generation: 0}
+        """How many processes without a role there should be, of each generation, the most urgent first.
+
+        That is what an operation waits for: at most a few. Where processes of the old generation end before
+        they are ready, again and again, they would else be started again and again, and the one that mends
+        it never.
+        """
+        operation = self.operations.current
+        wanted = dict(operation.wants()) if operation else {}
+        wanted.setdefault(self.generation, 0)
         for seat in self.seats:
             if seat.fillable:
                 wanted[seat.generation] = wanted.get(seat.generation, 0) + 1
-        operation = self.operations.current
-        for generation, count in (operation.wants() if operation else {}).items():
-            wanted[generation] = wanted.get(generation, 0) + count
         if not self.seats.partitions:
             # The seats are not known yet; the processes for them need not wait for that.
             taken = sum(seat.child is not None for seat in self.seats)
@@ -200,6 +203,7 @@ class Supervisor:
                 nice,
                 seat.contested,
                 self.deaths.suspects(seat) if seat.role == "olap" else (),
+                self.deaths.topic_id,
             )
         )
         seat.fill(child, cpus, nice, self._shares.place(seat, child, settings.limits))
@@ -243,6 +247,7 @@ class Supervisor:
 
     def _found(self, found: Found) -> None:
         """The partitions of the input are known now, or there are more of them than before."""
+        self.deaths.recognize(found.topic_id)
         if self.stopping or found.partitions <= self.seats.partitions:
             return  # a restarted probe tells what we know
         if self.seats.partitions:
@@ -282,23 +287,29 @@ class Supervisor:
             # What it got past before it died is none of the suspects of its successor.
             self._alarms.tell_passed(seat)
         found = self.deaths.judge(child, seat, exit_code, failed, out_of_memory=out_of_memory)
-        guilty = blamed(found.cause)
         if seat is not None:
             self._shares.clear(seat)
             self._aftermath.vacate(seat, child, exit_code, found, noticed)
-        elif (guilty or found.verdict is Verdict.GIVE_UP) and not self.stopping:
+        elif (blamed(found.cause) or found.verdict is Verdict.GIVE_UP) and not self.stopping:
             wait = self.crew.hold_back()
             _log.warning("a process without a role ended (%s); replaced %s", found.reason, when(wait))
         if found.verdict is Verdict.GIVE_UP and self._is_final(child, seat):
             self._give_up(seat, found, failed)
         if self.operations.current is not None:
-            self.operations.current.died(child, seat, found.reason, blamed=guilty or not _orderly(found))
+            self.operations.current.died(child, seat, found.reason, blamed=self._unexpected(child, found))
             if seat is not None and seat.state is State.PARKED and self.operations.current is not None:
                 self.operations.current.parked(seat)
         if self.stopping:
             self._finish_if_alone()
         else:
             self.refill()
+
+    def _unexpected(self, child: Child, found: Judgement) -> bool:
+        """Whether it ended for another reason than that it was told to, or that brokers were away. Of those
+        whose configuration is being tried nobody knows that these are the brokers'."""
+        if found.verdict is Verdict.WAIT:
+            return child.generation > self.generation
+        return found.verdict is not Verdict.STOPPED and found.cause is not Cause.RECYCLED
 
     def _is_final(self, child: Child, seat: Seat | None) -> bool:
         """Whether what a process cannot do, no other one can.
@@ -346,9 +357,10 @@ class Supervisor:
             _log.warning("process %d did not finish in time: killed", child.pid)
             child.kill(child.intent)
 
-    def forgive(self, seat: Seat) -> None:
-        """A person has looked after it: what is parked is tried again, and what it has done is forgotten."""
-        unparked = self.seats.unpark(seat)
+    def forgive(self, seat: Seat, *, but: Collection[int] = ()) -> None:
+        """A person has looked after it, or what it did was another configuration's or code's doing: what is
+        parked is tried again, ``but`` for some, and what it has done is forgotten."""
+        unparked = self.seats.unpark(seat, but)
         self.deaths.forgive(seat)
         seat.backoff.forget()
         if unparked or seat.state is State.PARKED:
@@ -457,8 +469,3 @@ class Supervisor:
                     max(0, record.position - record.committed),
                 )
         self.journal.publish("stopped", "stopped")
-
-
-def _orderly(found: Judgement) -> bool:
-    """Whether a process ended because it was told to, or because of the brokers."""
-    return found.verdict in (Verdict.STOPPED, Verdict.WAIT) or found.cause is Cause.RECYCLED

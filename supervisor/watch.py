@@ -29,6 +29,7 @@ _ROUND_S = 1.0
 # A round later than this: it was not the workers who stood still, but the machine, or we.
 _BLIND_S = 3.0
 _BROKERS_SILENT_S = 10.0
+_PROBE_CALLS_S = 10.0
 _HISTORY_S = 60
 _NS = 1_000_000_000
 _WAITS_FOR_BROKERS = frozenset(
@@ -83,8 +84,7 @@ class Watch:
 
     @property
     def brokers_answer(self) -> bool:
-        header = self._board.header
-        return time.monotonic_ns() - header.brokers_answered_ns < _BROKERS_SILENT_S * _NS
+        return _recent(self._board.header.brokers_answered_ns)
 
     def _round(self) -> None:
         now = time.monotonic()
@@ -128,13 +128,18 @@ class Watch:
     def _hangs(self, seat: Seat, child: Child) -> bool:
         slot = self._board.worker(child.slot)
         stage = Stage(slot.stage)
+        start_timeout_s = self._settings.runtime.start_timeout_s
+        granted_s = 0.0
         if stage in _WAITS_FOR_BROKERS and not self.brokers_answer:
-            return False  # nobody is to blame but the brokers
+            if seat.role != "probe":
+                return False  # nobody is to blame but the brokers
+            # But that they are silent is what the probe says, by saying nothing. Its calls end by themselves.
+            granted_s = max(start_timeout_s, _PROBE_CALLS_S)
         # A process in standby that was just given its seat has its last heartbeat from long before.
         heard_s = max(slot.heartbeat_ns, seat.record.refilled_ns) / _NS
         silent_s = time.monotonic() - max(heard_s, self._awake_s)
-        start_timeout_s = self._settings.runtime.start_timeout_s
-        if not health.hung(stage, silent_s, self._settings.health, start_timeout_s, given_role=True):
+        judged_s = silent_s - granted_s
+        if not health.hung(stage, judged_s, self._settings.health, start_timeout_s, given_role=True):
             return False
         self._alarm.hung(
             seat,
@@ -146,14 +151,16 @@ class Watch:
         slot = self._board.worker(child.slot)
         for partition in seat.partitions:
             record = self._board.olap(partition)
-            end = self._board.topic(partition).end
+            topic = self._board.topic(partition)
+            end = topic.end
             if self._stalls.look(
                 partition,
                 record.position,
                 record.committed,
                 end,
                 now,
-                brokers_answer=self.brokers_answer,
+                # A partition without a leader has nobody who answers for it, whatever the other brokers do.
+                brokers_answer=self.brokers_answer and _recent(topic.seen_ns),
                 owned=seat.served,
                 attentive=slot.stage != Stage.PROCESSING and slot.partition in (0, partition + 1),
             ):
@@ -210,6 +217,10 @@ class Watch:
             max(0, self._board.topic(partition).end - self._board.olap(partition).committed)
             for partition in seat.partitions
         )
+
+
+def _recent(moment_ns: int) -> bool:
+    return time.monotonic_ns() - moment_ns < _BROKERS_SILENT_S * _NS
 
 
 def between(earlier: Sample, later: Sample) -> Sample:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec, TopicMetadata  # type: ignore[attr-defined]
@@ -74,7 +74,8 @@ class Probe:
         partitions = len(observed.topics[name].partitions)
         self._require_partitions(observed.partition_counts, partitions)
         self._partitions = partitions
-        self._tell(Found(partitions, observed.cluster_id, len(observed.brokers)))
+        topic_id = observed.topics[name].id
+        self._tell(Found(partitions, observed.cluster_id, len(observed.brokers), topic_id))
 
     def _require_partitions(self, counts: Mapping[str, int], partitions: int) -> None:
         """Partition p of the input is written to partition p of the other topics; it has to be there."""
@@ -116,11 +117,21 @@ class Probe:
         name = self._settings.topics.input.name
         if name in cluster.topics and _ready(cluster.topics[name]) > self._partitions:
             self._grow(_ready(cluster.topics[name]))
-        where = [TopicPartition(name, partition) for partition in range(self._partitions)]
+        self._note_ends(name, self._led(cluster.topics.get(name)))
+
+    def _led(self, topic: TopicMetadata | None) -> list[int]:
+        """The partitions that have a leader to be asked, or all where none has: then nobody answers. With one
+        among them that has none the whole question would fail, for as long as its brokers are away."""
+        served = range(self._partitions)
+        found = topic.partitions if topic is not None else {}
+        led = [partition for partition in served if partition in found and found[partition].leader >= 0]
+        return led or list(served)
+
+    def _note_ends(self, name: str, partitions: Iterable[int]) -> None:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         # read_committed: lag is what a worker could read, not what hides behind an open transaction.
         ends = self._admin.list_offsets(
-            dict.fromkeys(where, latest),
+            {TopicPartition(name, partition): latest for partition in partitions},
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=_ANSWER_S,
         )

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import click
 
-from supervisor.config.load import Flag, Loaded, find_file, read
+from supervisor.config.load import Flag, Loaded, find_file, load, read
 from supervisor.config.mistakes import MistakenConfiguration
 from supervisor.contract.settings import Settings
 
@@ -71,22 +71,18 @@ def with_settings(
     return decorate
 
 
-def reader() -> Callable[[], Settings]:
-    """What reads the configuration of the current command anew: the same file, variables and flags.
+def reader(started: Loaded) -> Callable[[], Settings]:
+    """What reads a configuration anew: the same file, variables and flags.
 
-    It raises :class:`MistakenConfiguration`.
+    Nobody has to have named the file that was found: where it is gone that is a mistake, too, and no reason
+    to go on with nothing but defaults. It raises :class:`MistakenConfiguration`.
     """
-    ctx = click.get_current_context()
-    given, flags = ctx.meta.get(_CONFIG), _in_order(_given(ctx))
 
-    def load() -> Settings:
-        file = find_file(given, os.environ)
-        loaded = read(file, os.environ, flags, cpus=os.sched_getaffinity(0))
-        if loaded.mistakes:
-            raise MistakenConfiguration(loaded.mistakes)
-        return loaded.settings
+    def again() -> Settings:
+        file = started.file or find_file(None, os.environ)
+        return load(file, os.environ, started.flags, cpus=os.sched_getaffinity(0)).settings
 
-    return load
+    return again
 
 
 def _common() -> list[Callable[[Any], Any]]:

@@ -62,7 +62,7 @@ def command(loaded: Loaded) -> None:
     from supervisor.host.loop import Loop
     from supervisor.supervision import Supervisor
 
-    settings, read_again = loaded.settings, reader()
+    settings, read_again = loaded.settings, reader(loaded)
     directory = ensure_run_dir(run_dir(settings, os.environ))
     logs.set_up(settings.log, "supervisor", directory)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -31,14 +30,26 @@ def command(loaded: Loaded, quick: bool) -> int:
     """
     from supervisor.contract.faults import Fault
     from supervisor.contract.rundir import run_dir
+    from supervisor.control.client import ask
+    from supervisor.control.protocol import Stop
     from supervisor.host import instance
 
     directory = run_dir(loaded.settings, os.environ)
     pid = instance.holder(directory)
     if pid is None:
         raise Fault(f"no supervisor is running here ({directory})", "start one with `supervisor start`")
-    with contextlib.suppress(ProcessLookupError):  # it has ended this very moment
+    if instance.elsewhere(directory):
+        # In a container, say: that number is another process here, or none.
+        click.echo(ask(directory, Stop(quick), click.echo).text)
+        return Exit.OK
+    try:
         os.kill(pid, signal.SIGINT if quick else signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # it has ended this very moment
+    except PermissionError:
+        raise Fault(
+            f"the supervisor (pid {pid}) is another user's", "stop it as that user, or as root"
+        ) from None
     patience = loaded.settings.runtime.drain_timeout_s + _BEYOND_DRAIN_S
     deadline = time.monotonic() + patience
     while instance.holder(directory) == pid:

@@ -250,6 +250,9 @@ class OlapPartition(_Slot):
     """When its owner had ended what the former owner left open."""
     fetched_ns = _Word(19)
     """When its owner had the first records in hand."""
+    committing = _Word(0)
+    """The offset that its owner has asked the brokers to commit last: if it has died since, nobody knows
+    whether they have."""
 
 
 class RealtimePartition(_Slot):

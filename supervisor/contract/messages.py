@@ -69,6 +69,8 @@ class Serve(Struct, frozen=True, tag=True):
     """The predecessor was fenced: look whether somebody else is at work before taking over."""
     suspects: tuple[Suspect, ...] = ()
     """Records that killed predecessors, at most one a partition."""
+    topic_id: str = ""
+    """Of the input, as far as is known."""
 
 
 class Stop(Struct, frozen=True, tag=True):
@@ -107,6 +109,8 @@ class Found(Struct, frozen=True, tag=True):
     partitions: int
     cluster_id: str
     brokers: int
+    topic_id: str
+    """Of the input: another one once it was deleted and created anew."""
 
 
 class Failed(Struct, frozen=True, tag=True):

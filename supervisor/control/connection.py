@@ -17,6 +17,7 @@ OUT_BYTES = 1 << 20
 """A client that leaves more than this unread is dropped."""
 _REQUEST_S = 5.0
 _LAST_REPLY_S = 5.0
+_LOOK_S = 1.0
 _PIECE = 64 * 1024
 
 
@@ -94,6 +95,15 @@ class Connection:
             # It has said all it wanted and still listens, as `socat` does at the end of its input.
             self._deaf = True
             self._watch(_Watched.WRITING if self._out else _Watched.NOTHING)
+            self._look_for_it()
+
+    def _look_for_it(self) -> None:
+        """Close once it no longer listens either. Nothing is readable by that any more, and a follower may
+        have nothing written to it for days: 32 of those that are gone would keep everybody else out."""
+        if self._has_hung_up():
+            self.close()
+        elif not self._finishing:
+            self._timer = self._loop.after(_LOOK_S, self._look_for_it)
 
     def _has_hung_up(self) -> bool:
         """Whether the client is gone altogether: at the end of its writing alone there is no POLLHUP."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from supervisor.contract.faults import AlreadyRunning, Fault
 
-__all__ = ["BOARD", "claim", "holder"]
+__all__ = ["BOARD", "Claim", "claim", "elsewhere", "holder"]
 
 BOARD = "board"
 """File name of the status board in the run directory."""
@@ -18,8 +19,25 @@ _ELSEWHERE = "make room there, or set runtime.run_dir to another directory"
 _FLOCK = "hhqqi0q"  # l_type, l_whence, l_start, l_len, l_pid, padded as the C compiler does
 
 
-def claim(run_dir: Path) -> int:
-    """Take the run directory for this process until it ends; returns the descriptor that holds the lock.
+class Claim:
+    """On a run directory; it is given up by :meth:`close`, and when the process ends."""
+
+    def __init__(self, lock: int, run_dir: Path) -> None:
+        self._descriptors = [lock]
+        # What is old in a temporary directory is swept away by systemd-tmpfiles, a lock that somebody holds
+        # too, and then another supervisor could start. It spares what is in a directory that is locked in
+        # the BSD way (tmpfiles.d(5), on age).
+        with contextlib.suppress(OSError):
+            self._descriptors.append(os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            fcntl.flock(self._descriptors[-1], fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def close(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+def claim(run_dir: Path) -> Claim:
+    """Take the run directory for this process.
 
     Raises :class:`AlreadyRunning` with the holder's pid. A lock file left by a killed supervisor is no
     obstacle: it is the lock that counts, not the file. Raises :class:`Fault` where there can be no such file.
@@ -39,11 +57,11 @@ def claim(run_dir: Path) -> int:
         raise Fault(f"cannot lock {run_dir / _LOCK}: {error.strerror}", _ELSEWHERE) from error
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid()} {_namespace()}\n".encode(), 0)
     except OSError as error:
         os.close(descriptor)
         raise Fault(f"cannot write {run_dir / _LOCK}: {error.strerror}", _ELSEWHERE) from error
-    return descriptor
+    return Claim(descriptor, run_dir)
 
 
 def holder(run_dir: Path) -> int | None:
@@ -60,6 +78,17 @@ def holder(run_dir: Path) -> int | None:
         answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _request(fcntl.F_WRLCK))
         held = struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK
         return _written_pid(descriptor) if held else None
+    finally:
+        os.close(descriptor)
+
+
+def elsewhere(run_dir: Path) -> bool:
+    """Whether the supervisor that runs here has its pid in another namespace, such as a container's: here
+    that number is no process, or another one's.
+    """
+    descriptor = _open(run_dir)
+    try:
+        return _written(descriptor)[1] not in {"", _namespace()}
     finally:
         os.close(descriptor)
 
@@ -82,5 +111,19 @@ def _request(kind: int) -> bytes:
 
 
 def _written_pid(descriptor: int) -> int | None:
-    text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-    return int(text) if text.isdigit() else None
+    pid = _written(descriptor)[0]
+    return int(pid) if pid.isdigit() else None
+
+
+def _written(descriptor: int) -> tuple[str, str]:
+    """The pid of the holder, and the namespace in which it has that."""
+    pid, _, namespace = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip().partition(" ")
+    return pid, namespace
+
+
+def _namespace() -> str:
+    """Of pids, ours; nothing where that cannot be seen."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())  # pid:[4026531836]
+    except OSError:
+        return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from supervisor.contract.settings import Settings
@@ -43,6 +44,9 @@ class Floor(Protocol):
 
     def close(self, seat: Seat) -> None:
         """Have its process finish, and nobody follow it."""
+
+    def forgive(self, seat: Seat, *, but: Collection[int] = ()) -> None:
+        """What it has done is forgotten, and its parked partitions are its own again, ``but`` for some."""
 
     def reloading(self) -> None:
         """Tell the service manager that a reload has begun; the end of the operation is its end."""

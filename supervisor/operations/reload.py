@@ -32,6 +32,8 @@ from supervisor.watch import between
 __all__ = ["Reload"]
 
 _LOOK_S = 1.0
+# A client that gets no answer asks twice, five seconds each, within that.
+_REACH_S = 15.0
 _UNCHANGED = "nothing is changed"
 
 
@@ -55,6 +57,8 @@ class Reload(Rollout):
         self._began = Sample(0, 0, 0.0)
         self._least_lag = 0
         self._canary: Timer | None = None
+        self._parked_before: frozenset[int] = frozenset()
+        """Partitions that were not served before the reload either."""
 
     def begin(self) -> None:
         # Also of one that will be refused: `systemctl reload` waits for a reload to begin, and to end.
@@ -90,12 +94,18 @@ class Reload(Rollout):
             self._choose(child)
 
     def died(self, child: Child, seat: Seat | None, text: str, *, blamed: bool) -> None:
-        if not self._checking:
-            if (child.generation == self._new and not self._why) or (seat is not None and self.awaits(seat)):
-                super().died(child, seat, text, blamed=blamed)
-        elif child.generation == self._new:
-            self._checking = False
-            self._refuse(Fault(f"the new workers cannot start: {text}: {_UNCHANGED}"), Exit.CONFIGURATION)
+        new = child.generation == self._new
+        if self._checking:
+            if new:
+                self._checking = False
+                self._refuse(Fault(f"the new workers cannot start: {text}: {_UNCHANGED}"), Exit.CONFIGURATION)
+        elif self._why and not new and seat is not None and seat is self._seat:
+            # It has the old configuration again, and that does not help it: the brokers are away, say. As
+            # before the reload it is tried again and again, and the reload is over. Else none could follow,
+            # and mend it.
+            self._next()
+        elif (new and not self._why) or (seat is not None and self.awaits(seat)):
+            super().died(child, seat, text, blamed=blamed)
 
     def abandon(self) -> None:
         super().abandon()
@@ -121,6 +131,7 @@ class Reload(Rollout):
             and not seat.idle  # a person has to say first that its partitions are tried again
             and (self._everything or new_code or seat.role in roles)
         ]
+        self._parked_before = frozenset(p for seat in seats for p in self._floor.seats.parked(seat))
         if not seats and not self._changes:
             self._finish("nothing has changed; `supervisor reload --all` replaces the workers all the same")
             return
@@ -136,6 +147,26 @@ class Reload(Rollout):
         self._began = self._floor.watch.counts(seat)
         self._least_lag = self._floor.watch.lag(seat)
         self._watch_canary(seat, patience)
+
+    def _warm_patience_s(self) -> float:
+        return _REACH_S if self._may_be_unreachable() else super()._warm_patience_s()
+
+    def _may_be_unreachable(self) -> bool:
+        """Whether the new configuration may be why nobody is connected, and nobody was replaced yet."""
+        elsewhere = any(key.startswith("kafka.") for key in self._changes)
+        return elsewhere and not self._why and not self._replaced and self._floor.watch.brokers_answer
+
+    def unconnected(self) -> bool:
+        if not self._may_be_unreachable():
+            return False
+        self._waiting = False
+        new, old = self._settings.kafka.bootstrap_servers, self._floor.settings.kafka.bootstrap_servers
+        fault = Fault(
+            f"the new workers reach no broker at {new}, and the old ones do at {old}: {_UNCHANGED}",
+            "`supervisor topics check` with the new configuration says what the brokers say",
+        )
+        self._refuse(fault, Exit.BROKERS_UNREACHABLE)
+        return True
 
     def _replace_if_ready(self) -> None:
         seat = self._seat
@@ -174,6 +205,9 @@ class Reload(Rollout):
         self._replaced = []
         for seat in touched:
             seat.generation = self._old
+            self._floor.forgive(seat, but=self._parked_before)
+            if seat.state is State.PARKED and not seat.idle:
+                seat.release()
         self._floor.crew.dismiss(self._new)
         # Whoever is still of the old generation, or will be when it is filled, needs no turn.
         self.replace(

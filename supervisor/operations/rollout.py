@@ -176,11 +176,20 @@ class Rollout(Operation):
     def _still_connects(self, child: Child) -> bool:
         """Whether to look again in a moment: connecting it while nobody owns the partitions takes longer."""
         now = time.monotonic()
-        self._patience_ends_s = self._patience_ends_s or now + _WARM_PATIENCE_S
-        if not self._expects_warmth or self._floor.crew.warm(child) or now >= self._patience_ends_s:
+        self._patience_ends_s = self._patience_ends_s or now + self._warm_patience_s()
+        if not self._expects_warmth or self._floor.crew.warm(child):
             return False
+        if now >= self._patience_ends_s:
+            return self.unconnected()
         self._look_in(_LOOK_S, self._replace_if_ready)
         return True
+
+    def _warm_patience_s(self) -> float:
+        return _WARM_PATIENCE_S
+
+    def unconnected(self) -> bool:
+        """The one in standby is not connected, and that was waited for; whether the operation ends by it."""
+        return False
 
     def _still_prepares(self, child: Child, seat: Seat, *, told: bool) -> bool:
         """Whether to wait until it says that it has prepared, or for too long; it is told to, if it was not.

@@ -43,6 +43,8 @@ class Death(Struct, frozen=True, kw_only=True):
     """The partition it was working on, and the offsets that were in hand: the first, and the one behind."""
     offset: int | None = None
     offset_end: int | None = None
+    topic_id: str = ""
+    """The id of the input: in another one that bears its name these offsets are other records."""
     stack_tail: str = ""
     text: str = ""
     """Its last words, or how it ended."""

@@ -64,6 +64,8 @@ class ObservedTopic(Struct, frozen=True):
     partitions: tuple[Partition, ...]
     config: dict[str, str | None]
     """Values in force, the brokers' defaults included."""
+    id: str = ""
+    """Another one for each topic that ever had the name."""
 
     @property
     def replication_factor(self) -> int:

@@ -152,7 +152,9 @@ def _existing_topics(found: Mapping[str, Any], values: Mapping[str, Any]) -> dic
             raise Unsettled(f"topic {name} is not known to every broker yet")
         if description is not None:
             partitions = sorted(map(_partition, description.partitions), key=lambda partition: partition.id)
-            topics[name] = ObservedTopic(tuple(partitions), _values(values[name]))
+            topics[name] = ObservedTopic(
+                tuple(partitions), _values(values[name]), str(description.topic_id or "")
+            )
     return topics
 
 

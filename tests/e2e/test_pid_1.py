@@ -159,3 +159,16 @@ def test_a_stop_right_after_the_start_is_not_lost(contained: Callable[..., Conta
     (container.directory / "go").touch()
     assert container.process is not None
     assert container.process.wait(60) == Exit.OK
+
+
+def test_it_can_be_stopped_from_outside_where_its_pid_is_another_process(
+    contained: Callable[..., Container],
+) -> None:
+    """Its lock says 1, and here that is the init of the machine."""
+    container = contained()
+    container.serving()
+    assert container.process is not None
+    answer = container.run("stop")
+    assert answer.returncode == Exit.OK, answer.stderr
+    assert answer.stdout == "stopped (pid 1)\n"
+    assert container.process.wait(10) == Exit.OK

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.contract.board import Board
-from supervisor.contract.exits import Exit
+from supervisor.contract.exits import Exit, WorkerExit
 from supervisor.rules.lifecycle import State
 from tests.installation import at_one_moment
 from tests.troupe import Troupe, gone
@@ -237,6 +237,57 @@ def test_new_workers_that_die_are_rolled_back(playing: Playing) -> None:
     seat = troupe.seat(board, "olap-0")
     troupe.wait(lambda: seat.state == State.SERVING and seat.generation == 1, "the old generation serves")
     assert {troupe.seat(board, f"olap-{index}").generation for index in range(4)} == {1}
+
+
+@pytest.mark.parametrize("times", [2, 1_000], ids=["new", "new-and-old"])
+def test_new_workers_that_reach_no_broker_are_rolled_back_and_a_reload_can_mend_it(
+    playing: Playing, times: int
+) -> None:
+    """Nobody is blamed for brokers that are away. But whether these are the brokers nobody knows yet; and if
+    the old workers reach theirs no more either, that is no reason to refuse the reload that helps."""
+    troupe = playing(toml="runtime.canary_s = 30.0")
+    board = troupe.serving()
+    away = f"fail {WorkerExit.BROKERS_UNREACHABLE} the brokers did not answer"
+    troupe.script({"olap-0": {"open": away, "times": times}})
+    troupe.configure("olap.nice = 11")
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.FAILED
+    assert "olap-0 ended after it was replaced: the brokers did not answer: rolled back" in answer.stderr
+    troupe.script({})
+    troupe.configure("runtime.canary_s = 0.0")
+    mended = troupe.run("reload")
+    assert mended.returncode == Exit.OK, mended.stderr
+    troupe.wait_serving(board)
+    assert [troupe.seat(board, f"olap-{index}").nice for index in range(4)] == [11] * 4
+
+
+def test_what_the_new_workers_had_parked_is_served_again_by_the_old_ones(playing: Playing) -> None:
+    troupe = playing(toml="runtime.canary_s = 30.0")
+    board = troupe.serving()
+    limit = f"fail {WorkerExit.DLQ_LIMIT} too many dead letters"
+    troupe.script({"olap-0": {"then": limit, "times": 2}})
+    troupe.configure("olap.nice = 11")
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.FAILED
+    assert "rolled back" in answer.stderr
+    troupe.wait_serving(board)
+    assert board.assignment(0).parked_ns == 0
+    assert troupe.seat(board, "olap-0").generation == 1
+
+
+def test_a_reload_gets_through_though_the_old_code_cannot_be_started_any_more(playing: Playing) -> None:
+    """The module was renamed on disk, and one process starts at a time: the old one would always be next."""
+    toml = "runtime.max_starting = 1\nruntime.canary_s = 0.0\nrestart.backoff_cap_s = 0.5"
+    troupe, pipeline = with_pipeline_on_disk(playing, toml)
+    board = troupe.serving()
+    pipeline.rename(troupe.directory / "pipeline_renamed.py")
+    killed = troupe.seat(board, "olap-0").pid
+    os.kill(killed, signal.SIGKILL)
+    troupe.wait_logged("a process without a role ended")
+    troupe.configure('app.pipeline = "pipeline_renamed"')
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.OK, answer.stderr
+    troupe.wait_serving(board)
 
 
 def test_a_canary_that_commits_nothing_is_rolled_back(playing: Playing) -> None:

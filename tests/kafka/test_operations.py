@@ -262,3 +262,17 @@ def test_another_number_of_workers_and_of_partitions_under_load_lose_and_repeat_
     assert site.pid_of(board, Role.PROBE) == probe
     assert site.stop() == Exit.OK
     assert_exactly_once(site, sent)
+
+
+def test_a_reload_to_brokers_that_nobody_reaches_takes_no_partition_from_its_owner(site):
+    site.start()
+    board = site.board()
+    site.wait_serving(board)
+    site.wait_spare(board)
+    owners = [site.seat(board, index).pid for index in range(4)]
+    site.configure('kafka.bootstrap_servers = "127.0.0.1:1"')
+    code, said = Observer(board, site.partitions).watch(site.command("reload"))
+    assert code == Exit.BROKERS_UNREACHABLE, said + site.tail()
+    assert "the new workers reach no broker at 127.0.0.1:1" in said
+    assert [site.seat(board, index).pid for index in range(4)] == owners
+    assert site.stop() == Exit.OK

@@ -171,7 +171,7 @@ class _Probe(_Puppet):
         partitions = script.get("partitions", 4)
         if partitions != self._found:
             self._found = partitions
-            self._tell(Found(partitions, "puppets", 3))
+            self._tell(Found(partitions, "puppets", 3, "stage"))
         header = self._board.header
         header.brokers_asked_ns = time.monotonic_ns()
         if script.get("brokers", True):

@@ -268,6 +268,22 @@ def test_a_client_may_close_its_writing_end_and_still_be_answered(
     assert site.rest(connected)[-1]["text"] == "done"
 
 
+def test_a_follower_that_has_closed_its_writing_end_hears_more_and_is_let_go_once_it_leaves(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`echo … | socat - UNIX-CONNECT:…` does so: unnoticed, those that are gone would keep all others out."""
+    monkeypatch.setattr(connection, "_LOOK_S", 0.01)
+    connected = site.connect(encode(Events()))
+    connected.shutdown(socket.SHUT_WR)
+    site.turn(lambda: any(one._deaf for one in site.server._connections))
+    site.journal.publish("scaled", "there are more workers")
+    site.settle()
+    assert b"there are more workers" in connected.recv(4096)
+    connected.close()
+    site.turn(lambda: not site.server._connections)
+    assert site.server._followers == {}
+
+
 # -- what is hostile ------------------------------------------------------------------------------------
 
 
@@ -506,7 +522,7 @@ def held(site: Site) -> Iterator[Site]:
     """With the lock held, as a supervisor holds it."""
     lock = instance.claim(site.run_dir)
     yield site
-    os.close(lock)
+    lock.close()
 
 
 def in_thread(site: Site, call: Callable[[], Any]) -> Any:
@@ -573,7 +589,7 @@ def test_a_supervisor_without_a_socket_is_a_fault_after_a_moment(
     lock = instance.claim(tmp_path)
     with pytest.raises(Fault, match="cannot be reached"):
         client.ask(tmp_path, Ping(), lambda text: None)
-    os.close(lock)
+    lock.close()
 
 
 def test_a_supervisor_that_does_not_answer_is_a_fault_after_a_while(

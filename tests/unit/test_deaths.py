@@ -24,6 +24,7 @@ KILLED_AT_7 = Death(
     partition=0,
     offset=7,
     offset_end=8,
+    topic_id="an-id",
     stack_tail="",
     text="SIGSEGV",
 )
@@ -55,7 +56,9 @@ def after_two_deaths(board: Board, seats: Seats, needed: int) -> Deaths:
     tally = Tally(board.path.parent / "deaths.jsonl", 10)
     for pid in (1, 2):
         tally.append(replace(KILLED_AT_7, pid=pid))
-    return Deaths(needing(needed), board, seats)
+    deaths = Deaths(needing(needed), board, seats)
+    deaths.recognize("an-id")
+    return deaths
 
 
 @pytest.mark.parametrize(("needed", "later"), [(2, 3), (3, 2), (2, 2), (3, 3)])
@@ -82,3 +85,25 @@ def test_who_follows_is_told_by_the_number_that_holds_then(board: Board, seats: 
     assert [suspect.quarantine for suspect in deaths.suspects(seat)] == [False]
     board.olap(0).committed = 8
     assert deaths.passed(seat) == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_records_of_a_topic_that_was_created_anew_are_not_suspected(
+    board: Board, seats: Seats, *, known: bool
+) -> None:
+    """Else an innocent one, at the offset of a culprit that is long gone, would go to the dead letters."""
+    deaths, seat = after_two_deaths(board, seats, 2), seat_of(seats)
+    if known:
+        assert deaths.suspects(seat) != ()
+    deaths.recognize("another-id")
+    assert deaths.suspects(seat) == ()
+    board.olap(0).committed = 8
+    assert deaths.passed(seat) == []
+
+
+def test_the_probe_may_tell_again_which_topic_it_is(board: Board, seats: Seats) -> None:
+    deaths, seat = after_two_deaths(board, seats, 2), seat_of(seats)
+    deaths.suspects(seat)
+    deaths.recognize("an-id")
+    board.olap(0).committed = 8
+    assert [gone.offset for gone in deaths.passed(seat)] == [7]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -15,13 +16,13 @@ from supervisor.host import instance
 
 HOLD = (
     "import pathlib, sys; from supervisor.host import instance\n"
-    "descriptor = instance.claim(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()\n"
+    "claim = instance.claim(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()\n"
 )
 RACE = (
     "import pathlib, sys; from supervisor.host import instance\n"
     "from supervisor.contract.faults import AlreadyRunning\n"
     "print('ready', flush=True); sys.stdin.readline()\n"
-    "try:\n    descriptor = instance.claim(pathlib.Path(sys.argv[1])); print('held', flush=True)\n"
+    "try:\n    claim = instance.claim(pathlib.Path(sys.argv[1])); print('held', flush=True)\n"
     "except AlreadyRunning:\n    print('refused', flush=True)\n"
     "sys.stdin.read()\n"
 )
@@ -82,18 +83,18 @@ def test_the_lock_of_a_killed_holder_is_free_though_its_file_is_there(tmp_path: 
     says(first)
     first.kill()
     first.wait()
-    assert (tmp_path / "lock").read_text() == f"{first.pid}\n"
+    assert (tmp_path / "lock").read_text().split()[0] == str(first.pid)
     assert instance.holder(tmp_path) is None
-    descriptor = instance.claim(tmp_path)
+    claim = instance.claim(tmp_path)
     assert instance.holder(tmp_path) == os.getpid()
-    os.close(descriptor)
+    claim.close()
 
 
 def test_a_longer_pid_left_in_the_file_does_not_mix_with_the_new_one(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("12345678901234567890\n")
-    descriptor = instance.claim(tmp_path)
+    claim = instance.claim(tmp_path)
     assert instance.holder(tmp_path) == os.getpid()
-    os.close(descriptor)
+    claim.close()
 
 
 def test_of_several_at_once_exactly_one_gets_it(start: Start) -> None:
@@ -114,26 +115,26 @@ def test_asking_who_holds_it_never_keeps_anybody_from_claiming(tmp_path: Path, s
         "while True: instance.holder(pathlib.Path(sys.argv[1]))\n"
     )
     instance.holder(tmp_path)
-    os.close(instance.claim(tmp_path))
+    instance.claim(tmp_path).close()
     asker = start(code)
     assert says(asker) == "asking"
     for _ in range(1_000):
-        os.close(instance.claim(tmp_path))
+        instance.claim(tmp_path).close()
     assert asker.poll() is None
 
 
 def test_asking_within_the_holder_itself_does_not_give_the_lock_up(tmp_path: Path) -> None:
     """A classic POSIX lock is lost when its process closes any descriptor of the file."""
-    descriptor = instance.claim(tmp_path)
+    claim = instance.claim(tmp_path)
     assert instance.holder(tmp_path) == os.getpid()
     with pytest.raises(AlreadyRunning):
         instance.claim(tmp_path)
-    os.close(descriptor)
+    claim.close()
     assert instance.holder(tmp_path) is None
 
 
 def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
-    descriptor = instance.claim(tmp_path)
+    claim = instance.claim(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()"],
         stdin=subprocess.PIPE,
@@ -142,18 +143,18 @@ def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
         close_fds=False,
     ) as child:
         assert says(child) == "up"
-        os.close(descriptor)
+        claim.close()
         assert instance.holder(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", ["", "no pid\n", "-5\n", "\x00\xff"])
 def test_a_held_lock_without_a_readable_pid_is_still_held(tmp_path: Path, content: str) -> None:
-    descriptor = instance.claim(tmp_path)
+    claim = instance.claim(tmp_path)
     (tmp_path / "lock").write_text(content)
     assert instance.holder(tmp_path) is None
     with pytest.raises(AlreadyRunning, match="pid unknown"):
         instance.claim(tmp_path)
-    os.close(descriptor)
+    claim.close()
 
 
 def test_a_lock_that_cannot_be_opened_is_a_fault_and_no_traceback(tmp_path: Path) -> None:
@@ -162,3 +163,31 @@ def test_a_lock_that_cannot_be_opened_is_a_fault_and_no_traceback(tmp_path: Path
         instance.claim(tmp_path)
     with pytest.raises(Fault, match="Is a directory"):
         instance.holder(tmp_path)
+
+
+def test_who_is_in_another_pid_namespace_is_known_to_be(tmp_path: Path) -> None:
+    """Its pid is somebody else's here: in a container it is 1, and here that is the machine's init."""
+    claim = instance.claim(tmp_path)
+    assert not instance.elsewhere(tmp_path)
+    (tmp_path / "lock").write_text("1 pid:[1]\n")
+    assert instance.elsewhere(tmp_path)
+    assert instance.holder(tmp_path) == 1
+    claim.close()
+
+
+def test_a_lock_of_an_earlier_version_is_taken_for_one_of_this_namespace(tmp_path: Path) -> None:
+    claim = instance.claim(tmp_path)
+    (tmp_path / "lock").write_text(f"{os.getpid()}\n")
+    assert not instance.elsewhere(tmp_path)
+    claim.close()
+
+
+def test_the_directory_is_spared_by_those_who_sweep_what_is_old(tmp_path: Path) -> None:
+    """systemd-tmpfiles takes an exclusive BSD lock of a directory before it looks into it (tmpfiles.d(5))."""
+    sweeper = os.open(tmp_path, os.O_RDONLY)
+    claim = instance.claim(tmp_path)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(sweeper, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    claim.close()
+    fcntl.flock(sweeper, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(sweeper)

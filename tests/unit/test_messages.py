@@ -21,7 +21,7 @@ REPORTS = [
     Prepared((2, 6)),
     Owned(()),
     Owned(tuple(range(1024))),
-    Found(4, "abc", 3),
+    Found(4, "abc", 3, "an-id"),
     Failed("a cause\nof two lines, ü and \x00", "", 22),
     Failed("cause", "remedy", 23, 1, 2**62),
 ]

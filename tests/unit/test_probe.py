@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from msgspec import structs
 
 from supervisor.contract.board import Board
@@ -26,7 +27,9 @@ def cluster(counts: dict[str, int]) -> Observed:
         "a-cluster",
         (Broker(1, "127.0.0.1", 9092),),
         {
-            name: ObservedTopic(tuple(Partition(number, 1, (1,), (1,)) for number in range(count)), {})
+            name: ObservedTopic(
+                tuple(Partition(number, 1, (1,), (1,)) for number in range(count)), {}, "an-id"
+            )
             for name, count in counts.items()
         },
     )
@@ -46,7 +49,7 @@ def test_a_cluster_with_enough_partitions_everywhere_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int
 ) -> None:
     counts = {**dict.fromkeys(NAMES.values(), others), NAMES["input"]: 3}
-    assert opened(tmp_path, monkeypatch, counts) == [Found(3, "a-cluster", 1)]
+    assert opened(tmp_path, monkeypatch, counts) == [Found(3, "a-cluster", 1, "an-id")]
 
 
 @pytest.mark.parametrize("count", [None, 1, 2])
@@ -108,6 +111,8 @@ class Growing:
         return SimpleNamespace(leader=-1 if number in self.leaderless else 1)
 
     def list_offsets(self, places: Any, **_: object) -> dict[Any, Any]:
+        if any(place.partition in self.leaderless for place in places):
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         answer = SimpleNamespace(result=lambda: SimpleNamespace(offset=7))
         return dict.fromkeys(places, answer)
 
@@ -123,12 +128,12 @@ def test_partitions_added_to_the_input_are_told_and_looked_at(
     growing = Growing(tmp_path, monkeypatch, bootstrap=bootstrap)
     growing.probe.open()
     growing.step()
-    assert growing.told == [Found(2, "a-cluster", 1)]
+    assert growing.told == [Found(2, "a-cluster", 1, "an-id")]
     growing.counts[NAMES["input"]] = 4
     if not bootstrap:
         growing.counts = dict.fromkeys(NAMES.values(), 4)
     growing.step()
-    assert growing.told[1:] == [Found(4, "a-cluster", 1)]
+    assert growing.told[1:] == [Found(4, "a-cluster", 1, "an-id")]
     assert growing.asked == ([0, 4] if bootstrap else [])
     assert [growing.board.topic(partition).end for partition in range(5)] == [7, 7, 7, 7, 0]
     growing.step()
@@ -151,7 +156,7 @@ def test_where_the_other_topics_have_fewer_the_partitions_served_so_far_go_on(
     assert "the input has 3 partitions now, 2 are served: topic processed-data has 2" in warnings[0]
     growing.counts = dict.fromkeys(NAMES.values(), 3)
     growing.step()
-    assert growing.told[1:] == [Found(3, "a-cluster", 1)]
+    assert growing.told[1:] == [Found(3, "a-cluster", 1, "an-id")]
 
 
 def test_a_new_partition_is_served_once_it_has_a_leader(
@@ -188,7 +193,7 @@ def test_a_probe_that_is_replaced_does_not_refuse_partitions_that_were_added_mea
     growing.counts = dict.fromkeys(NAMES.values(), 4)
     growing.probe.open()
     assert growing.asked == [4]
-    assert growing.told == [Found(4, "a-cluster", 1)]
+    assert growing.told == [Found(4, "a-cluster", 1, "an-id")]
 
 
 def test_between_two_looks_it_is_alive_however_long_the_interval(
@@ -218,3 +223,17 @@ def test_why_brokers_cannot_be_reached_is_logged(
     board = Board.create(tmp_path / "board", workers=1, partitions=8)
     Probe(SETTINGS, board, board.worker(0), lambda report: None).step()
     assert any("127.0.0.1:1" in record.getMessage() for record in caplog.records if record.name == "kafka")
+
+
+def test_a_partition_without_a_leader_hides_neither_the_others_nor_that_brokers_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = Growing(tmp_path, monkeypatch, bootstrap=False)
+    growing.probe.open()
+    growing.leaderless = {0}
+    growing.step()
+    assert growing.board.header.brokers_answered_ns > 0
+    assert [growing.board.topic(partition).end for partition in range(2)] == [0, 7]
+    growing.leaderless = set()
+    growing.step()
+    assert [growing.board.topic(partition).end for partition in range(2)] == [7, 7]

@@ -159,3 +159,10 @@ def test_the_time_without_an_owner_adds_up(seats: Seats, board: Board) -> None:
         seats.note_owned(seat)
     assert (board.assignment(0).unowned_ns, board.assignment(2).unowned_ns) == (40, 40)
     assert board.assignment(1).unowned_ns == 0
+
+
+def test_what_is_unparked_may_leave_some_parked(seats: Seats) -> None:
+    seat = seats.olap[0]
+    seats.park(seat, (0, 2), Cause.DLQ_LIMIT)
+    assert seats.unpark(seat, but={0}) == [2]
+    assert (seats.parked(seat), seat.partitions) == ([0], (2,))

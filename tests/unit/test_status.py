@@ -311,9 +311,9 @@ def test_there_is_nothing_to_join_where_no_supervisor_runs(tmp_path: Path) -> No
 
 def test_the_board_of_a_running_supervisor_is_joined(tmp_path: Path) -> None:
     Board.create(tmp_path / instance.BOARD, workers=1, partitions=1)
-    descriptor = instance.claim(tmp_path)
+    claim = instance.claim(tmp_path)
     assert status.join(tmp_path).header.supervisor_pid == os.getpid()
-    os.close(descriptor)
+    claim.close()
 
 
 @pytest.mark.parametrize("former_board", [False, True])
@@ -324,8 +324,8 @@ def test_between_its_lock_and_its_board_a_supervisor_has_only_just_begun(
     monkeypatch.setattr(status, "_BOARD_PATIENCE_S", 0.0)
     if former_board:
         Board.create(tmp_path / instance.BOARD, workers=1, partitions=1).header.supervisor_pid = 1
-    descriptor = instance.claim(tmp_path)
+    claim = instance.claim(tmp_path)
     assert status.board_of(tmp_path, os.getpid()) is None
     with pytest.raises(Fault, match="has only just begun"):
         status.join(tmp_path)
-    os.close(descriptor)
+    claim.close()
