@@ -60,6 +60,7 @@ def build(
             serve.partitions,
             contested=serve.contested,
             suspects=serve.suspects,
+            topic_id=serve.topic_id,
             warm=warm,
             prepared=prepared,
         )

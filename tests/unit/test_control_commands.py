@@ -41,7 +41,7 @@ class Site:
 
     def close(self) -> None:
         self.server.close()
-        os.close(self.lock)
+        self.lock.close()
 
     def restart(self, worker: str | None, talk: Talk) -> None:
         self._note(talk, "restart", worker)

@@ -181,7 +181,7 @@ def test_the_guardian_holds_nothing_of_the_supervisors_open(loop: Loop, tmp_path
     assert str(tmp_path / "lock") not in held.values()
     assert (held["1"], held["2"]) == ("/dev/null", "/dev/null")
     guardian.close()
-    os.close(lock)
+    lock.close()
 
 
 def test_closing_waits_for_its_end_and_leaves_no_zombie_and_no_descriptor(loop: Loop) -> None:

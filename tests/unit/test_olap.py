@@ -26,6 +26,7 @@ from workers.decode import Processor
 from workers.errors import Contested, DlqLimitReached, Fenced, WorkerError
 from workers.kafka import client
 from workers.olap import contest, state
+from workers.olap import partition as partition_module
 from workers.olap.partition import PartitionWork
 from workers.olap.preparation import Preparation, PreparedPartition
 from workers.olap.takeover import Takeover
@@ -109,11 +110,11 @@ class Running:
         for topic in Settings().topics.declared().values():
             brokers.create_topic(topic.name, PARTITIONS)
 
-    def produce(self, *values: bytes, partitions: int = 1) -> None:
+    def produce(self, *values: bytes, partitions: int = 1, stamp: int = 0) -> None:
         producer = Producer({"bootstrap.servers": self._brokers.bootstrap, "log_level": 0, "linger.ms": 0})
         for partition in range(partitions):
             for value in values:
-                producer.produce(INPUT, value, partition=partition)
+                producer.produce(INPUT, value, partition=partition, timestamp=stamp)
         producer.flush()
 
     def worker(
@@ -221,6 +222,75 @@ def test_markers_behind_the_last_record_are_committed_with_it(running: Running) 
     assert (record.committed, running.written_offset(0)) == (2, 2)
 
 
+@pytest.mark.parametrize("idle", [True, False], ids=["idle", "drained"])
+def test_markers_behind_what_is_committed_are_committed_too(
+    running: Running, monkeypatch: pytest.MonkeyPatch, *, idle: bool
+) -> None:
+    """The news of the end comes a moment later than the commit. Had retention removed all before the next
+    start, a marker would pass for a record that was never processed."""
+    monkeypatch.setattr(partition_module, "_MARKERS_S", 0.0 if idle else 1e9)
+    running.produce(b"{}")
+    worker = running.worker(Olap(commit_interval_ms=1))
+    worker.open()
+    past_first_moments(worker)
+    step_until(worker, lambda: running.written_offset(0) == 1)
+    worker._work[0]._judge([report(KafkaError._PARTITION_EOF, offset=2)])
+    assert running.written_offset(0) == 1
+    if idle:
+        step_until(worker, lambda: running.written_offset(0) == 2)
+    worker.drain()
+    record = running.board.olap(0)
+    assert (record.committed, running.written_offset(0), record.events) == (2, 2, 1)
+
+
+@pytest.mark.parametrize("name", ["East" * 10_000, "\u0390" * 5_001 * 2])
+def test_an_event_whose_key_is_too_long_to_be_counted_is_a_dead_letter(running: Running, name: str) -> None:
+    """In the aggregates its name would be there twice: larger than a record may be, at each new start."""
+    keys = iter([(None, "East", 1), (None, name, 1), (None, "West", 1)])
+    running.produce(*[b"{}"] * 3)
+    worker = running.worker(Olap(commit_interval_ms=1), lambda event: (event, next(keys)))
+    worker.open()
+    step_until(worker, lambda: running.board.olap(0).committed == 3)
+    record = running.board.olap(0)
+    assert (record.outputs, record.dead_letters) == (2, 1)
+    assert worker._work[0]._counts.counts()[None] == {("East", 1): 1, ("West", 1): 1}
+    worker.drain()
+    assert running.dead_letters() == [(1, "TooLarge")]
+
+
+@pytest.mark.parametrize(("stamp", "counted"), [(4_000_000_000_000, False), (0, True)])
+def test_a_record_of_the_future_does_not_close_the_minutes_of_today(
+    running: Running, stamp: int, *, counted: bool
+) -> None:
+    """A producer whose clock is ahead stamps its records with it as well as its events."""
+    now = int(time.time()) // 60
+    keys = iter([(stamp // 60_000 or None, "East", 1), (now, "East", 1)])
+    running.produce(b"{}", stamp=stamp)
+    running.produce(b"{}")
+    worker = running.worker(Olap(commit_interval_ms=1), lambda event: (event, next(keys)))
+    worker.open()
+    step_until(worker, lambda: running.board.olap(0).committed == 2)
+    assert list(worker._work[0]._counts.counts()) == [None, now]
+    assert running.board.olap(0).late == (0 if counted else 1)
+    worker.drain()
+
+
+@pytest.mark.parametrize(("partitions", "interval_ms"), [(1, 1), (2, 1), (1, 100)])
+def test_a_worker_without_anything_to_do_rests_however_small_its_partitions_share_of_the_interval(
+    running: Running, partitions: int, interval_ms: int
+) -> None:
+    worker = running.worker(Olap(commit_interval_ms=interval_ms), partitions=partitions)
+    worker.open()
+    past_first_moments(worker)
+    worker.step()
+    worker.step()
+    began, turns = time.monotonic(), 20
+    for _ in range(turns):
+        worker.step()
+    assert time.monotonic() - began >= turns * interval_ms / 1000 * 0.9
+    worker.drain()
+
+
 def test_a_partition_whose_commit_fails_leaves_no_other_partition_open(
     running: Running, brokers: SimulatedBrokers
 ) -> None:
@@ -291,6 +361,21 @@ def test_who_follows_a_fenced_worker_leaves_the_partition_to_whom_it_finds_there
         worker.open()
     past_first_moments(worker)
     assert record.owned_ns == 1
+
+
+def test_a_commit_that_the_former_owner_did_not_hear_the_end_of_is_nobody_elses(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest, "_PATIENCE_S", 0.2)
+    running.produce(*[b"{}"] * 9)
+    record = running.board.olap(0)
+    record.owned_ns, record.committed, record.committing = 1, 5, 9
+    commit(running, 9)
+    worker = running.worker(ACCEPTS_LOST_STATE, contested=True)
+    worker.open()
+    past_first_moments(worker)
+    assert record.committed == 9
+    worker.drain()
 
 
 def test_who_follows_a_fenced_worker_takes_over_where_nobody_else_commits(

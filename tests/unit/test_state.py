@@ -214,6 +214,9 @@ def test_the_changelog_is_written_as_documented() -> None:
     assert state.encode_offset(1234, ("region", "time_flg")) == (
         b'{"next_offset":1234,"dimensions":["region","time_flg"]}'
     )
+    assert state.encode_offset(1234, ("region",), "an-id") == (
+        b'{"next_offset":1234,"dimensions":["region"],"topic_id":"an-id"}'
+    )
     assert state.count_key(TOTAL, ("East", 1)) == b'[null,"East",1]'
     assert state.count_key(29_841_125, ("East", None)) == b'[29841125,"East",null]'
     assert state.encode_count(17) == b"17"
@@ -385,3 +388,14 @@ def test_why_the_changelog_cannot_be_looked_up_decides_how_the_worker_ends(
     with pytest.raises(WorkerError, match="partition 3: the changelog c") as caught:
         state.Changelog(cast(Any, Failing()), "c", 3).read_on()
     assert caught.value.exit_code is exit_code
+
+
+@pytest.mark.parametrize(("written", "found"), [("", ""), ("", "b"), ("a", ""), ("a", "a")])
+def test_a_state_of_this_topic_or_of_one_that_nobody_knows_is_good(written: str, found: str) -> None:
+    state.require_topic(0, written, found)
+
+
+def test_a_state_of_another_topic_of_the_same_name_is_refused() -> None:
+    with pytest.raises(StateMismatch, match="partition 3: the input was deleted and made anew") as caught:
+        state.require_topic(3, "a", "b")
+    assert "delete the changelog topic" in caught.value.remedy

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.olap.windows import TOTAL, WindowedCounts
+from workers.olap.windows import LONGEST, TOTAL, WindowedCounts, too_long
 
 DAY = 24 * 60
 RETENTION = 5  # minutes
@@ -269,3 +269,19 @@ def test_the_first_and_the_last_minute_of_the_calendar_are_counted(minute: int) 
 def test_a_key_that_the_changelog_would_give_back_as_another_is_refused(key: Any) -> None:
     with pytest.raises(TypeError):
         windowed().add([key], 1, lambda: [1])
+
+
+@pytest.mark.parametrize(
+    ("key", "long"),
+    [
+        (None, False),
+        (5, False),
+        ((None, "x" * LONGEST, 7), False),
+        ((None, "x" * (LONGEST + 1)), True),
+        ((1, "x" * LONGEST, "y"), True),
+        ((1, None, 10**30), False),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a_key_is_too_long_by_the_text_in_it(key: Any, *, long: bool) -> None:
+    assert too_long(key) is long

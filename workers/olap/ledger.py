@@ -44,6 +44,12 @@ class Ledger:
         return self._record.committed if self._record.owned_ns else None
 
     @property
+    def committed_at_most(self) -> int | None:
+        """The same, if a commit is taken in that a former owner asked for and did not hear the end of."""
+        committed = self.committed
+        return None if committed is None else max(committed, self._record.committing)
+
+    @property
     def events(self) -> int:
         """How many are in the open transaction."""
         return self._tally.events
@@ -65,7 +71,7 @@ class Ledger:
     def owned(self, begin: int, lost: int) -> None:
         """The partition is ours from the offset ``begin`` on, before which ``lost`` records are gone."""
         record = self._record
-        record.position = record.committed = begin
+        record.position = record.committed = record.committing = begin
         record.in_hand = record.in_hand_end = begin
         self._tally.lost = lost
         record.owned_ns = time.monotonic_ns()
@@ -121,6 +127,11 @@ class Ledger:
         if exceeded is not None:
             self._record.bad_run = self._record.window_events = self._record.window_bad = 0
         return exceeded
+
+    def committing(self, end: int) -> None:
+        """The brokers are asked to commit up to the offset ``end``. Who dies before they have answered leaves
+        it open whether they did: a successor that finds it committed has found nobody else."""
+        self._record.committing = end
 
     def commit(self, end: int, late: int) -> None:
         """The transaction is committed, up to the offset ``end``; ``late`` records were too late to count."""

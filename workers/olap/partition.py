@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -31,8 +33,8 @@ from workers.olap.takeover import Takeover, together
 from workers.olap.throttle import Throttle
 from workers.olap.transaction import Transaction
 from workers.olap.warmth import WarmClients, close_beside
-from workers.olap.windows import WindowedCounts
-from workers.pipeline import Pipeline
+from workers.olap.windows import LONGEST, WindowedCounts, too_long
+from workers.pipeline import Key, Pipeline
 
 __all__ = ["DEAF_S", "PartitionWork", "changelog", "transaction"]
 
@@ -44,6 +46,7 @@ _EAGER_S = 1.0
 _EAGER_WAIT_S = 0.02
 _TEXT_LIMIT = 200
 _UNKNOWN = -1
+_MARKERS_S = 10.0
 
 
 def transaction(settings: Settings, pipeline: Pipeline, partition: int) -> Transaction:
@@ -82,8 +85,10 @@ class PartitionWork:
         warm: WarmClients | None = None,
         rate: Callable[[], int] = lambda: 0,
         prepared: PreparedPartition | None = None,
+        topic_id: str = "",
     ) -> None:
         self.partition = partition
+        self._topic_id = topic_id
         self._settings = settings
         self._topics = settings.topics
         self._dimensions = _dimensions(settings, pipeline)
@@ -103,6 +108,8 @@ class PartitionWork:
         self._unneeded = [reader] if prepared is not None and reader is not None else []
         self._next_offset = _UNKNOWN
         self._eager_until = 0.0
+        self._markers_s: float | None = None
+        """Since when the end of the partition lies behind what is committed, with no record between."""
         self._rate = rate
         self._throttle = Throttle(time.monotonic())
 
@@ -112,8 +119,8 @@ class PartitionWork:
         return self._cadence.behind and time.monotonic() >= self._eager_until
 
     def committed_by_us(self) -> int | None:
-        """What this supervisor has committed of the partition; ``None`` if it has never owned it."""
-        return self._ledger.committed
+        """What this supervisor may have committed of the partition; ``None`` if it has never owned it."""
+        return self._ledger.committed_at_most
 
     def open(self) -> None:
         """Take the partition over (``workers/olap/takeover.py``) and begin to fetch."""
@@ -126,10 +133,10 @@ class PartitionWork:
             self._changelog,
             lambda: self._slot.enter(Stage.RESTORING),
         )
-        together(self._transaction.open, lambda: takeover.prepare(self.committed_by_us()))
+        together(self._transaction.open, lambda: takeover.prepare(self._ledger.committed))
         self._ledger.fenced()
         self._slot.enter(Stage.RESTORING)
-        begin, lost = takeover.finish(self._dimensions, self._counts)
+        begin, lost = takeover.finish(self._dimensions, self._counts, self._topic_id)
         close_beside(self._changelog, *self._unneeded)
         self._unneeded = []
         self._next_offset = begin
@@ -195,6 +202,8 @@ class PartitionWork:
         self._cadence.behind = self._suspect is None and self._waiting() >= most
         if len(records) < len(messages):
             self._judge([message for message in messages if message.error() is not None])
+        if self._markers_s is not None and time.monotonic() - self._markers_s >= _MARKERS_S:
+            self._transaction.begin()
         self._commit_if_due()
         return bool(records)
 
@@ -209,8 +218,11 @@ class PartitionWork:
 
     def rest_s(self) -> float:
         """How long the governor leaves nothing to do: until there is something to take, or to commit."""
-        rest = self._throttle.wait_s(self._rate())
-        return min(rest, self._cadence.left_s(time.monotonic())) if self._transaction.begun else rest
+        return min(self._throttle.wait_s(self._rate()), self.due_s())
+
+    def due_s(self) -> float:
+        """How long until there is something to commit."""
+        return self._cadence.left_s(time.monotonic()) if self._transaction.begun else math.inf
 
     def _consume_first(self, most: int, wait_s: float) -> list[Message]:
         """The first record as soon as it comes, and what has come with it."""
@@ -242,11 +254,17 @@ class PartitionWork:
             raise client.failed(error, f"partition {self.partition}: cannot consume")
 
     def _reached(self, end: int) -> None:
-        """The end of the partition. Markers of transactions take offsets, too: behind them there is nothing
-        to process, and no lag."""
+        """The end of the partition. Markers of transactions take offsets, too, and so does what was aborted:
+        behind them there is nothing to process, and no lag.
+
+        The end often comes a moment after the records before it are committed. What is committed must follow
+        all the same, if only once nothing has come for a while: when retention has removed everything it
+        would else look as if records had been removed before they were processed.
+        """
         if end > self._next_offset:
             self._next_offset = end
             self._ledger.passed(end, committed=not self._transaction.begun)
+            self._markers_s = time.monotonic()
 
     def _process(self, messages: list[Message]) -> None:
         """Process a fetched batch piece by piece."""
@@ -293,10 +311,31 @@ class PartitionWork:
 
     def _transform(self, messages: list[Message]) -> Batch:
         batch = self._processor.process(list(map(Message.value, messages)))
-        self._produce(messages, batch)
-        if self._dimensions:
-            self._count(messages, batch)
+        if not self._dimensions:
+            self._produce(messages, batch)
+            return batch
+        counted = self._tally(batch)
+        if self._produce(messages, batch):
+            counted = self._counted(batch)
+        self._count(messages, batch, counted)
         return batch
+
+    def _tally(self, batch: Batch) -> Counter[Key | None]:
+        """How often each key is there. Events that cannot be counted for the length of theirs are bad ones,
+        and that has to be known before there is output of them."""
+        counted = self._counted(batch)
+        if any(map(too_long, counted)):
+            places = [place for place, key in enumerate(batch.keys) if too_long(key)]
+            text = f"what it is counted by has more than {LONGEST:,} characters"
+            batch.reject(places, "TooLarge", text)
+            counted = self._counted(batch)
+        return counted
+
+    def _counted(self, batch: Batch) -> Counter[Key | None]:
+        try:
+            return Counter(batch.keys)
+        except TypeError as error:  # what is not hashable
+            raise self._uncountable(error) from error
 
     def _quarantine(self, message: Message) -> Batch:
         """Send a record that killed its workers to the dead letters; its value is only copied."""
@@ -323,7 +362,8 @@ class PartitionWork:
         fault.locate(self.partition, offset)
         return fault
 
-    def _produce(self, messages: list[Message], batch: Batch) -> None:
+    def _produce(self, messages: list[Message], batch: Batch) -> bool:
+        """Add outputs and dead letters to the transaction; whether outputs became dead letters by that."""
         keys = list(map(Message.key, messages))
         if len(batch.payloads) < len(messages):
             keys = [keys[index] for index in batch.indexes]
@@ -331,13 +371,17 @@ class PartitionWork:
         batch.reject(too_large, "TooLarge", "the enriched event is larger than a record may be")
         for bad in batch.bad:
             deadletter.send(self._transaction, self._topics.dlq.name, messages[bad.index], bad)
+        return bool(too_large)
 
-    def _count(self, messages: list[Message], batch: Batch) -> None:
+    def _count(self, messages: list[Message], batch: Batch, counted: Counter[Key | None]) -> None:
+        now = int(time.time()) // 60
+
         def minutes() -> list[int]:
-            return [_minute(messages[index]) for index in batch.indexes]
+            return [_minute(messages[index], now) for index in batch.indexes]
 
+        oldest = min(_minute(messages[0], now), _minute(messages[-1], now))
         try:
-            self._counts.add(batch.keys, min(_minute(messages[0]), _minute(messages[-1])), minutes)
+            self._counts.add(batch.keys, oldest, minutes, counted)
         except (TypeError, IndexError) as error:
             raise self._uncountable(error) from error
 
@@ -354,11 +398,13 @@ class PartitionWork:
         """Add state and offset to the transaction and commit it."""
         if not self._transaction.begun:
             return
+        self._markers_s = None
         began = time.monotonic()
         self._write_state()
         self._slot.enter(Stage.SENDING_OFFSETS)
         self._transaction.send_offsets(self._topics.input.name, self._next_offset)
         self._slot.enter(Stage.COMMITTING)
+        self._ledger.committing(self._next_offset)
         self._transaction.commit()
         self._cadence.committed(time.monotonic() - began)
         if self._ledger.events:
@@ -372,7 +418,7 @@ class PartitionWork:
         except (TypeError, ValueError) as error:  # a dimension too many or too few, or not for JSON
             raise self._uncountable(error) from error
         self._write(self._topics.aggregates.name, partials)
-        changes = state.changes(self._counts, self._next_offset, self._dimensions)
+        changes = state.changes(self._counts, self._next_offset, self._dimensions, self._topic_id)
         self._write(self._topics.changelog.name, changes)
 
     def _write(self, topic: str, records: Sequence[tuple[bytes, bytes | None]]) -> None:
@@ -381,11 +427,19 @@ class PartitionWork:
         if self._transaction.produce_all(topic, values, keys):
             raise self._uncountable("it is larger than a record may be")
 
+    def drain(self) -> None:
+        """Commit what is left, if only that there was nothing at the end."""
+        if self._markers_s is not None:
+            self._transaction.begin()
+        self.commit()
+
     def close(self) -> None:
         """Give the partition back. What is not committed is dropped; the next owner processes it again."""
         self._transaction.abort()
         self.consumer.close()
 
 
-def _minute(message: Message) -> int:
-    return message.timestamp()[1] // 60_000
+def _minute(message: Message, now: int) -> int:
+    """When the record was made, as far as that is to be believed. It may have no time at all."""
+    stamp = message.timestamp()[1]
+    return min(stamp // 60_000, now) if stamp >= 0 else now

@@ -5,14 +5,15 @@ Records of the changelog, compacted by key:
 =======================  ====================================================================
 key                      value
 =======================  ====================================================================
-``offset``               ``{"next_offset":1234,"dimensions":["region","time_flg"]}``, in every
-                         transaction
+``offset``               ``{"next_offset":1234,"dimensions":["region","time_flg"],"topic_id":"…"}``,
+                         in every transaction
 ``[null,"East",1]``      a count of the total, by its dimensions
 ``[29841125,"East",1]``  a count of one minute window; no value once the window is closed
 =======================  ====================================================================
 
 ``next_offset`` says which input offset the state belongs to. It outlives the consumer group's offsets, which
 brokers drop a week after the last commit (``offsets.retention.minutes``), and shows when somebody moved them.
+``topic_id`` is the input's: another topic of the same name has other records at these offsets.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ __all__ = [
     "count_key",
     "encode_count",
     "encode_offset",
+    "require_topic",
     "start_offset",
 ]
 
@@ -45,9 +47,10 @@ _STEP_S = 0.05
 _PATIENCE_S = 60.0
 
 
-class _Offset(msgspec.Struct):
+class _Offset(msgspec.Struct, omit_defaults=True):
     next_offset: int
     dimensions: list[str]
+    topic_id: str = ""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -69,12 +72,12 @@ def encode_count(count: int) -> bytes:
     return _encode(count)
 
 
-def encode_offset(next_offset: int, dimensions: Sequence[str]) -> bytes:
-    return _encode(_Offset(next_offset, list(dimensions)))
+def encode_offset(next_offset: int, dimensions: Sequence[str], topic_id: str = "") -> bytes:
+    return _encode(_Offset(next_offset, list(dimensions), topic_id))
 
 
 def changes(
-    counts: WindowedCounts, next_offset: int, dimensions: Sequence[str]
+    counts: WindowedCounts, next_offset: int, dimensions: Sequence[str], topic_id: str = ""
 ) -> list[tuple[bytes, bytes | None]]:
     """Keys and values of what a transaction adds to the changelog: the counts that have changed, which are
     taken for written from then on, the end of those that are closed, and the offset they belong to."""
@@ -83,7 +86,7 @@ def changes(
     ]
     counts.written()
     found += [(count_key(window, values), None) for window, values in counts.close_old()]
-    found.append((OFFSET_KEY, encode_offset(next_offset, dimensions)))
+    found.append((OFFSET_KEY, encode_offset(next_offset, dimensions, topic_id)))
     return found
 
 
@@ -100,6 +103,8 @@ class Changelog:
         self._partition = partition
         self._latest: dict[bytes, bytes | None] = {}
         self._position: int | None = None
+        self.topic_id = ""
+        """Of the input that what was restored belongs to; empty where that was not written."""
 
     def read_on(self, beat: Callable[[], None] = lambda: None) -> None:
         """Read everything up to the last stable offset as it is now.
@@ -147,7 +152,11 @@ class Changelog:
         Raises :class:`StateMismatch` if what stands there is not our state.
         """
         latest, self._latest = self._latest, {}
-        return _restore(latest, self._topic, self._partition, dimensions, counts)
+        offset = _restore(latest, self._topic, self._partition, dimensions, counts)
+        if offset is None:
+            return None
+        self.topic_id = offset.topic_id
+        return offset.next_offset
 
     def close(self) -> None:
         self._latest = {}
@@ -160,7 +169,7 @@ def _restore(
     partition: int,
     dimensions: Sequence[str],
     counts: WindowedCounts,
-) -> int | None:
+) -> _Offset | None:
     value = latest.pop(OFFSET_KEY, None)
     if value is None and not latest:
         return None
@@ -183,7 +192,7 @@ def _restore(
             f"partition {partition}: {topic} holds records that are not ours: {error}",
             "give topics.changelog.name a topic that nobody else writes to",
         ) from error
-    return offset.next_offset
+    return offset
 
 
 def _listed(dimensions: Sequence[str]) -> str:
@@ -198,6 +207,22 @@ def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, in
     except KafkaException as error:
         raise client.lookup_failed(error, f"partition {partition}: the changelog {topic}") from error
     return found
+
+
+def require_topic(partition: int, written: str, found: str) -> None:
+    """The state must belong to the input that there is, as far as both are known.
+
+    Raises :class:`StateMismatch` where that was deleted and made anew: the offset would be one of records
+    that are gone, and those of the new topic before it would be skipped.
+    """
+    if written and found and written != found:
+        raise StateMismatch(
+            f"partition {partition}: the input was deleted and made anew, or this is another cluster: "
+            f"its id is {found}, and the state is of {written}",
+            "give the app another name (app.name), or delete the changelog topic and the consumer group; if "
+            "offsets are as they were, as in a cluster that was moved, delete the changelog topic alone, and "
+            'set olap.on_lost_state = "restart" for one start',
+        )
 
 
 def start_offset(

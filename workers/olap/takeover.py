@@ -62,7 +62,9 @@ class Takeover:
         except KafkaException as error:
             raise client.lookup_failed(error, f"partition {self._partition}") from error
 
-    def finish(self, dimensions: Sequence[str], counts: WindowedCounts) -> tuple[int, int]:
+    def finish(
+        self, dimensions: Sequence[str], counts: WindowedCounts, topic_id: str = ""
+    ) -> tuple[int, int]:
         """Behind the fence: restore the counts and fetch from where the work begins.
 
         Returns that offset, and how many records retention has removed before it.
@@ -75,10 +77,12 @@ class Takeover:
                 self._look_up_ends()
         except KafkaException as error:
             raise client.lookup_failed(error, f"partition {self._partition}") from error
+        next_offset = self._changelog.restore(dimensions, counts)
+        state.require_topic(self._partition, self._changelog.topic_id, topic_id)
         begin, lost = state.start_offset(
             partition=self._partition,
             committed=committed,
-            state=self._changelog.restore(dimensions, counts),
+            state=next_offset,
             low=self._low,
             high=self._high,
             counting=bool(dimensions),

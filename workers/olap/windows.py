@@ -5,8 +5,8 @@ in the total always, and in its minute unless
 
 - it has no time;
 - it is *late*: more than the retention behind the newest event, so that its minute is closed and forgotten;
-- it is *ahead*: more than a day newer than the record that carried it, which is a broken clock. Were it
-  believed, one such event would close every window that is open.
+- it is *ahead*: more than a day newer than the record that carried it, or than now, which is a broken clock.
+  Were it believed, one such event would close every window that is open.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from typing import Any
 
 from workers.pipeline import Key
 
-__all__ = ["TOTAL", "Counts", "Dimensions", "Window", "WindowedCounts"]
+__all__ = ["LONGEST", "TOTAL", "Counts", "Dimensions", "Window", "WindowedCounts", "too_long"]
+
+LONGEST = 10_000
+"""Characters that the dimensions of an event may have together."""
 
 Dimensions = tuple[Any, ...]
 Window = int | None
@@ -57,13 +60,15 @@ class WindowedCounts:
         keys: Sequence[Key | None],
         record_minute: int,
         record_minutes: Callable[[], Sequence[int]],
+        counted: Mapping[Key | None, int] | None = None,
     ) -> None:
-        """Count ``keys``, one for each record.
+        """Count ``keys``, one for each record; ``counted``, how often each is among them, if that is known.
 
         ``record_minute`` is the oldest minute among the records, ``record_minutes`` gives each one's own; it
-        is called only where some event seems to be ahead of its record.
+        is called only where some event seems to be ahead of its record. No record is to be of the future: a
+        producer whose clock is ahead stamps its records with it, too.
         """
-        counted = Counter(keys)
+        counted = Counter(keys) if counted is None else counted
         believed = record_minute + _AHEAD_MINUTES
         if any(key is not None and key[0] is not None and key[0] > believed for key in counted):
             for key, minute in zip(keys, record_minutes(), strict=True):
@@ -124,6 +129,14 @@ class WindowedCounts:
     def counts(self) -> Mapping[Window, Mapping[Dimensions, int]]:
         """Everything, by window."""
         return self._windows
+
+
+def too_long(key: Key | None) -> bool:
+    """Whether the text in a key is longer than a name may be. It would be in memory for good, and twice in a
+    record of the aggregates, which is smaller than the one that it comes from may be."""
+    if type(key) is not tuple:
+        return False
+    return sum(len(value) for value in key if type(value) is str) > LONGEST
 
 
 def _require_plain(dimensions: Dimensions) -> None:

@@ -24,6 +24,7 @@ __all__ = ["OlapWorker"]
 _OPENED_TOGETHER = 8
 # Under a low limit the next event may be due in a second: by then it is to have heard what it is told.
 _REST_S = 0.05
+_LEAST_WAIT_S = 0.001
 
 
 class OlapWorker:
@@ -41,6 +42,7 @@ class OlapWorker:
         *,
         contested: bool = False,
         suspects: Iterable[Suspect] = (),
+        topic_id: str = "",
         warm: WarmClients | None = None,
         prepared: Mapping[int, PreparedPartition] | None = None,
     ) -> None:
@@ -67,12 +69,17 @@ class OlapWorker:
                 warm if place == 0 else None,
                 rate,
                 prepared.get(partition) if prepared else None,
+                topic_id,
             )
             for place, partition in enumerate(partitions)
         ]
         # With nothing to do, a turn waits for this long; its partitions share a commit interval.
         # Never for long, whatever the interval: it would not hear that it is to stop.
-        self._idle_s = min(DEAF_S, settings.olap.commit_interval_ms / 1000) / max(1, len(self._work))
+        self._cycle_s = min(DEAF_S, settings.olap.commit_interval_ms / 1000)
+        share = self._cycle_s / max(1, len(self._work))
+        # The client waits for whole milliseconds. Where the share is less it would not wait at all, and the
+        # loop turn without a rest: then they are all asked, and one rest follows.
+        self._idle_s = share if share >= _LEAST_WAIT_S else 0.0
         self._busy = False
         self._deference = Deference(settings.olap.nice)
 
@@ -128,10 +135,14 @@ class OlapWorker:
             self._rest()
 
     def _rest(self) -> None:
-        """Wait out what the governor has every partition wait for; where it holds none back, not at all."""
-        rest = min((work.rest_s() for work in self._work), default=0.0)
+        """Wait out what the governor has every partition wait for; where it holds none back, not at all, but
+        where there are too many of them to wait for each."""
+        rest = min(_REST_S, min((work.rest_s() for work in self._work), default=0.0))
+        if not self._idle_s:
+            due = min((work.due_s() for work in self._work), default=self._cycle_s)
+            rest = max(rest, min(self._cycle_s, due))
         if rest > 0:
-            time.sleep(min(rest, _REST_S))
+            time.sleep(rest)
 
     def _settle_others(self) -> None:
         """Commit the other partitions before the worker ends of a limit.
@@ -155,7 +166,7 @@ class OlapWorker:
         for work in self._work:
             try:
                 with work.at_work():
-                    work.commit()
+                    work.drain()
             except WorkerError as error:
                 failures.append(error)
             work.close()
