@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, NoReturn, TextIO
 
 import click
 
@@ -74,6 +75,7 @@ def _root() -> None:
 
 def main() -> None:
     """Run the command line; a :class:`Fault` becomes two lines on stderr and its exit code."""
+    _write_anyway(sys.stdout)
     # A pipeline may be a module in the working directory. Last, so that it can hide no installed one.
     with contextlib.suppress(FileNotFoundError):  # the directory may have been removed
         sys.path.append(str(Path.cwd()))
@@ -103,6 +105,12 @@ def _end(fault: Fault) -> NoReturn:
         remedy = f"\nremedy: {fault.remedy}" if fault.remedy else ""
         click.echo(f"error: {fault.cause}{remedy}", err=True)
     sys.exit(fault.exit_code)
+
+
+def _write_anyway(stream: TextIO) -> None:
+    """A terminal that cannot show a character shows a question mark: that is no reason to fail."""
+    if isinstance(stream, TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+        stream.reconfigure(errors="replace")
 
 
 def _is_read(stream: IO[str] | None) -> bool:

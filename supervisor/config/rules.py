@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Iterator, Set
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -37,6 +38,7 @@ def contradictions(settings: Settings, cpus: Set[int] | None = None) -> list[Con
         *_client_properties(settings),
         *_listed_twice(settings),
         *_hooks(settings),
+        *_homes(settings),
         *(_absent_cpus(settings, cpus) if cpus is not None else ()),
     ]
 
@@ -241,6 +243,20 @@ def _hooks(settings: Settings) -> Iterator[Contradiction]:
     else:
         if hooks.command and not words:
             yield Contradiction(("hooks.command",), "hooks.command is blank", 'empty is ""')
+
+
+def _homes(settings: Settings) -> Iterator[Contradiction]:
+    """``~`` is somebody's home directory. In a container there may be none: no $HOME, and no such user."""
+    paths = {
+        "runtime.run_dir": settings.runtime.run_dir,
+        "log.directory": settings.log.directory,
+        "realtime.jsonl.path": settings.realtime.jsonl.path,
+    }
+    for key, path in paths.items():
+        try:
+            Path(path).expanduser()
+        except RuntimeError:
+            yield Contradiction((key,), f"there is no home directory for {path!r}", "write the path out")
 
 
 def _is_web_address(text: str) -> bool:

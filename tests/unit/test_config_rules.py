@@ -197,3 +197,10 @@ def test_all_contradictions_are_found_at_once() -> None:
         "kafka.client": {"acks": 1},
     }
     assert len(found(values, {0})) == 4
+
+
+@pytest.mark.parametrize("key", ["runtime.run_dir", "log.directory", "realtime.jsonl.path"])
+def test_a_path_below_a_home_that_there_is_not_is_a_mistake_and_no_traceback(key: str) -> None:
+    (contradiction,) = found({key: "~no-such-user/here"})
+    assert contradiction.keys == (key,)
+    assert "'~no-such-user/here'" in contradiction.problem

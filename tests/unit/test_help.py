@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -18,3 +19,14 @@ def test_the_help_imports_nothing_that_only_some_commands_need() -> None:
     assert "click" in imported
     assert not HEAVY & imported
     assert not {name for name in imported if name.startswith("workers")}
+
+
+def test_a_terminal_that_cannot_show_a_character_is_shown_the_others() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "supervisor", "start", "--help"],
+        env={**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert b"HOST:PORT,?" in shown.stdout
