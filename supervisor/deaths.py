@@ -68,6 +68,7 @@ class Deaths:
         self._budgets: dict[str | int, Budget] = {}
         self._tally = Tally(self._run_dir / _TALLY, _TALLY_KEPT)
         self._suspicions = Suspicions(settings.dlq.poison_deaths)
+        self._recognized = False
         self.topic_id = ""
         """Of the input; empty before it is known."""
         self._condemned: dict[int, Suspect] = {}
@@ -79,9 +80,9 @@ class Deaths:
         A topic that was deleted and created anew, or is of another cluster, has other records at these
         offsets, innocent ones.
         """
-        if topic_id == self.topic_id:
+        if self._recognized and topic_id == self.topic_id:
             return
-        self.topic_id = topic_id
+        self._recognized, self.topic_id = True, topic_id
         self._condemned.clear()
         self._suspicions = Suspicions(self._settings.dlq.poison_deaths)
         self._suspicions.load(death for death in self._tally.read() if death.topic_id == topic_id)

@@ -90,6 +90,8 @@ class Supervisor:
         self._orders = Orders(self, self.operations, load or (lambda: settings))
         self._control = Server(loop, run_dir, self._orders, self.journal)
         self._failures: dict[int, Failed] = {}
+        self._probed = 1
+        """The generation of the probe that said last which topic the input is."""
         self._fault: Fault | None = None
         self._deadline: Timer | None = None
         self.stopping = False
@@ -192,6 +194,8 @@ class Supervisor:
     def _fill(self, seat: Seat, child: Child) -> None:
         settings = self.crew.settings(child.generation)
         cpus, nice = self._shares.of(seat, settings)
+        # While a reload leads to other brokers, what is known is of another topic: the probe comes last.
+        known = settings.kafka == self.crew.settings(self._probed).kafka
         # First of all: every millisecond before it is one in which nobody owns its partitions. If it cannot
         # be told it has just died; its sentinel vacates the seat again.
         child.serve(
@@ -202,8 +206,8 @@ class Supervisor:
                 cpus,
                 nice,
                 seat.contested,
-                self.deaths.suspects(seat) if seat.role == "olap" else (),
-                self.deaths.topic_id,
+                self.deaths.suspects(seat) if seat.role == "olap" and known else (),
+                self.deaths.topic_id if known else "",
             )
         )
         seat.fill(child, cpus, nice, self._shares.place(seat, child, settings.limits))
@@ -223,7 +227,7 @@ class Supervisor:
         """A process has said something."""
         seat = self.seats.of(child)
         if isinstance(report, Found):
-            self._found(report)
+            self._found(report, child.generation)
         elif isinstance(report, Owned):
             if seat is not None:
                 self._owned(seat, child)
@@ -245,9 +249,10 @@ class Supervisor:
         if self.operations.current is not None:
             self.operations.current.owned(seat)
 
-    def _found(self, found: Found) -> None:
+    def _found(self, found: Found, generation: int) -> None:
         """The partitions of the input are known now, or there are more of them than before."""
         self.deaths.recognize(found.topic_id)
+        self._probed = generation
         if self.stopping or found.partitions <= self.seats.partitions:
             return  # a restarted probe tells what we know
         if self.seats.partitions:
@@ -305,10 +310,10 @@ class Supervisor:
             self.refill()
 
     def _unexpected(self, child: Child, found: Judgement) -> bool:
-        """Whether it ended for another reason than that it was told to, or that brokers were away. Of those
-        whose configuration is being tried nobody knows that these are the brokers'."""
+        """Whether it ended for another reason than that it was told to, or that brokers were away. Where
+        other brokers are being tried nobody knows whether there are any."""
         if found.verdict is Verdict.WAIT:
-            return child.generation > self.generation
+            return self.crew.settings(child.generation).kafka != self.settings.kafka
         return found.verdict is not Verdict.STOPPED and found.cause is not Cause.RECYCLED
 
     def _is_final(self, child: Child, seat: Seat | None) -> bool:

@@ -26,6 +26,7 @@ from supervisor.operations.floor import Floor
 from supervisor.operations.rollout import Rollout
 from supervisor.rules.canary import Sample, compare
 from supervisor.rules.lifecycle import State
+from supervisor.rules.policy import Intent
 from supervisor.seat import Seat
 from supervisor.watch import between
 
@@ -34,6 +35,7 @@ __all__ = ["Reload"]
 _LOOK_S = 1.0
 # A client that gets no answer asks twice, five seconds each, within that.
 _REACH_S = 15.0
+_STARTS = 3
 _UNCHANGED = "nothing is changed"
 
 
@@ -57,8 +59,9 @@ class Reload(Rollout):
         self._began = Sample(0, 0, 0.0)
         self._least_lag = 0
         self._canary: Timer | None = None
+        self._failed_starts = 0
         self._parked_before: frozenset[int] = frozenset()
-        """Partitions that were not served before the reload either."""
+        """Partitions that it is not the new processes' doing that nobody serves."""
 
     def begin(self) -> None:
         # Also of one that will be refused: `systemctl reload` waits for a reload to begin, and to end.
@@ -95,6 +98,8 @@ class Reload(Rollout):
 
     def died(self, child: Child, seat: Seat | None, text: str, *, blamed: bool) -> None:
         new = child.generation == self._new
+        if not new and seat is not None:
+            self._parked_before |= set(self._floor.seats.parked(seat))
         if self._checking:
             if new:
                 self._checking = False
@@ -104,8 +109,18 @@ class Reload(Rollout):
             # before the reload it is tried again and again, and the reload is over. Else none could follow,
             # and mend it.
             self._next()
+        elif self._why and not new and seat is None and self._waiting and child.intent is not Intent.STOP:
+            self._count_failed_start(text)
         elif (new and not self._why) or (seat is not None and self.awaits(seat)):
             super().died(child, seat, text, blamed=blamed)
+
+    def _count_failed_start(self, text: str) -> None:
+        """While it is rolled back, a process of the old generation could not start: its code may not be on
+        disk any more. After some of them the seats that are left keep their new processes."""
+        self._failed_starts += 1
+        if self._failed_starts >= _STARTS and self._seat is not None:
+            self.say(f"{self._seat.name} keeps its new process: the old ones cannot start: {text}")
+            self._next()
 
     def abandon(self) -> None:
         super().abandon()
@@ -148,22 +163,27 @@ class Reload(Rollout):
         self._least_lag = self._floor.watch.lag(seat)
         self._watch_canary(seat, patience)
 
+    def _expects_connections(self) -> bool:
+        return self._may_be_unreachable() or super()._expects_connections()
+
     def _warm_patience_s(self) -> float:
         return _REACH_S if self._may_be_unreachable() else super()._warm_patience_s()
 
     def _may_be_unreachable(self) -> bool:
         """Whether the new configuration may be why nobody is connected, and nobody was replaced yet."""
         elsewhere = any(key.startswith("kafka.") for key in self._changes)
-        return elsewhere and not self._why and not self._replaced and self._floor.watch.brokers_answer
+        return elsewhere and not self._why and not self._replaced
 
     def unconnected(self) -> bool:
-        if not self._may_be_unreachable():
+        if not self._may_be_unreachable() or not self._floor.watch.brokers_answer:
             return False
         self._waiting = False
         new, old = self._settings.kafka.bootstrap_servers, self._floor.settings.kafka.bootstrap_servers
         fault = Fault(
-            f"the new workers reach no broker at {new}, and the old ones do at {old}: {_UNCHANGED}",
-            "`supervisor topics check` with the new configuration says what the brokers say",
+            f"the new workers do not get on with the brokers at {new}, and the old ones do with those at "
+            f"{old}: {_UNCHANGED}",
+            "`supervisor topics check` with the new configuration says what these brokers say, and "
+            "docs/operations.md what a client needs to be allowed",
         )
         self._refuse(fault, Exit.BROKERS_UNREACHABLE)
         return True

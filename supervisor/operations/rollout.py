@@ -177,12 +177,15 @@ class Rollout(Operation):
         """Whether to look again in a moment: connecting it while nobody owns the partitions takes longer."""
         now = time.monotonic()
         self._patience_ends_s = self._patience_ends_s or now + self._warm_patience_s()
-        if not self._expects_warmth or self._floor.crew.warm(child):
+        if not self._expects_connections() or self._floor.crew.warm(child):
             return False
         if now >= self._patience_ends_s:
             return self.unconnected()
         self._look_in(_LOOK_S, self._replace_if_ready)
         return True
+
+    def _expects_connections(self) -> bool:
+        return self._expects_warmth
 
     def _warm_patience_s(self) -> float:
         return _WARM_PATIENCE_S

@@ -152,10 +152,15 @@ def _existing_topics(found: Mapping[str, Any], values: Mapping[str, Any]) -> dic
             raise Unsettled(f"topic {name} is not known to every broker yet")
         if description is not None:
             partitions = sorted(map(_partition, description.partitions), key=lambda partition: partition.id)
-            topics[name] = ObservedTopic(
-                tuple(partitions), _values(values[name]), str(description.topic_id or "")
-            )
+            topics[name] = ObservedTopic(tuple(partitions), _values(values[name]), _topic_id(description))
     return topics
+
+
+def _topic_id(description: Any) -> str:
+    """Nothing for brokers that know of no ids: they have zeros."""
+    found = description.topic_id
+    known = found is not None and (found.get_most_significant_bits() or found.get_least_significant_bits())
+    return str(found) if known else ""
 
 
 def _partition(info: Any) -> Partition:

@@ -239,26 +239,96 @@ def test_new_workers_that_die_are_rolled_back(playing: Playing) -> None:
     assert {troupe.seat(board, f"olap-{index}").generation for index in range(4)} == {1}
 
 
-@pytest.mark.parametrize("times", [2, 1_000], ids=["new", "new-and-old"])
-def test_new_workers_that_reach_no_broker_are_rolled_back_and_a_reload_can_mend_it(
-    playing: Playing, times: int
+AWAY = f"fail {WorkerExit.BROKERS_UNREACHABLE} the brokers did not answer"
+
+
+ELSEWHERE = 'kafka.client."client.rack" = "elsewhere"'
+
+
+def test_new_workers_that_are_not_connected_take_nobodys_place_though_brokers_answer(
+    playing: Playing,
 ) -> None:
-    """Nobody is blamed for brokers that are away. But whether these are the brokers nobody knows yet; and if
-    the old workers reach theirs no more either, that is no reason to refuse the reload that helps."""
+    """Also without a spare that would show that others are. Puppets connect to no broker."""
+    troupe = playing(toml="runtime.spares = 0")
+    board = troupe.serving()
+    before = olap_pids(troupe, board)
+    troupe.configure(ELSEWHERE)
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.BROKERS_UNREACHABLE
+    assert "do not get on with the brokers" in answer.stderr
+    assert olap_pids(troupe, board) == before
+
+
+def test_new_workers_that_reach_no_broker_are_rolled_back_where_others_are_tried(playing: Playing) -> None:
+    """Nobody is blamed for brokers that are away. But whether these are any nobody knows yet, and where the
+    old ones do not answer either, that is no reason to refuse the reload that may be meant to mend it."""
     troupe = playing(toml="runtime.canary_s = 30.0")
     board = troupe.serving()
-    away = f"fail {WorkerExit.BROKERS_UNREACHABLE} the brokers did not answer"
-    troupe.script({"olap-0": {"open": away, "times": times}})
-    troupe.configure("olap.nice = 11")
+    troupe.script({"olap-0": {"open": AWAY, "times": 2}, "probe": {"brokers": False}})
+    troupe.wait_logged("the brokers do not answer")
+    troupe.configure(ELSEWHERE)
     answer = troupe.run("reload")
     assert answer.returncode == Exit.FAILED
     assert "olap-0 ended after it was replaced: the brokers did not answer: rolled back" in answer.stderr
+    troupe.wait_serving(board)
+    assert [troupe.seat(board, f"olap-{index}").generation for index in range(4)] == [1] * 4
+
+
+def test_an_outage_of_the_brokers_that_there_are_is_waited_for_by_a_reload(playing: Playing) -> None:
+    troupe = playing(toml="runtime.canary_s = 0.0")
+    board = troupe.serving()
+    troupe.script({"olap-0": {"open": AWAY, "times": 2}})
+    troupe.configure("olap.nice = 11")
+    answer = troupe.run("reload")
+    assert answer.returncode == Exit.OK, answer.stderr
+    troupe.wait_serving(board)
+    assert len(troupe.deaths("olap-0")) == 2
+    assert [troupe.seat(board, f"olap-{index}").generation for index in range(4)] == [2] * 4
+
+
+def test_a_roll_back_does_not_wait_for_old_workers_that_do_not_get_on_either(playing: Playing) -> None:
+    """Else no reload could follow, and mend it."""
+    troupe = playing(toml="runtime.canary_s = 6.0")
+    board = troupe.serving()
+    seat = troupe.seat(board, "olap-0")
+    troupe.script({"olap-0": {"open": "stall", "times": 2}})
+    troupe.configure("olap.nice = 11")
+    reload = troupe.command("reload")
+    troupe.wait(lambda: seat.generation == 2 and seat.owned_ns != 0, "the canary serves, and commits nothing")
+    troupe.script({"olap-0": {"open": AWAY}})
+    code, _, err = ended(reload)
+    assert code == Exit.FAILED
+    assert "canary" in err
+    assert "rolled back" in err
     troupe.script({})
     troupe.configure("runtime.canary_s = 0.0")
     mended = troupe.run("reload")
     assert mended.returncode == Exit.OK, mended.stderr
     troupe.wait_serving(board)
     assert [troupe.seat(board, f"olap-{index}").nice for index in range(4)] == [11] * 4
+
+
+def test_where_the_old_code_cannot_be_started_any_more_a_roll_back_leaves_the_others_with_the_new(
+    playing: Playing,
+) -> None:
+    toml = "runtime.canary_s = 0.0\nrestart.backoff_cap_s = 0.2\nruntime.drain_timeout_s = 60.0"
+    troupe, pipeline = with_pipeline_on_disk(playing, toml)
+    # The third is not replaced before the second one dies, so that two have to be rolled back.
+    troupe.script({"olap-2": {"drain": "pause 5", "times": 1}})
+    board = troupe.serving()
+    pipeline.rename(troupe.directory / "pipeline_renamed.py")
+    troupe.configure('app.pipeline = "pipeline_renamed"')
+    reload = troupe.command("reload")
+    second = troupe.seat(board, "olap-1")
+    troupe.wait(lambda: second.generation == 2 and second.owned_ns != 0, "two are replaced")
+    os.kill(second.pid, signal.SIGKILL)
+    code, out, err = ended(reload)
+    assert code == Exit.FAILED
+    assert "olap-0 keeps its new process" in out
+    assert "rolled back" in err
+    mended = troupe.run("reload")
+    assert mended.returncode == Exit.OK, mended.stderr
+    troupe.wait_serving(board)
 
 
 def test_what_the_new_workers_had_parked_is_served_again_by_the_old_ones(playing: Playing) -> None:

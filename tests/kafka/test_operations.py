@@ -273,6 +273,6 @@ def test_a_reload_to_brokers_that_nobody_reaches_takes_no_partition_from_its_own
     site.configure('kafka.bootstrap_servers = "127.0.0.1:1"')
     code, said = Observer(board, site.partitions).watch(site.command("reload"))
     assert code == Exit.BROKERS_UNREACHABLE, said + site.tail()
-    assert "the new workers reach no broker at 127.0.0.1:1" in said
+    assert "the new workers do not get on with the brokers at 127.0.0.1:1" in said
     assert [site.seat(board, index).pid for index in range(4)] == owners
     assert site.stop() == Exit.OK

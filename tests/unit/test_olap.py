@@ -354,7 +354,8 @@ def test_who_follows_a_fenced_worker_leaves_the_partition_to_whom_it_finds_there
     monkeypatch.setattr(contest, "_PATIENCE_S", 0.2)
     running.produce(*[b"{}"] * 9)
     record = running.board.olap(0)
-    record.owned_ns, record.committed = 1, 5
+    # What is behind what was committed, markers, is taken for done without being committed.
+    record.owned_ns, record.committed, record.committing = 1, 9, 5
     commit(running, 9)
     worker = running.worker(contested=True)
     with pytest.raises(Contested, match="partition 0: another supervisor has committed offset 9, this one 5"):

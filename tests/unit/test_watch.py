@@ -70,7 +70,7 @@ def scene(tmp_path: Path) -> Scene:
 @pytest.mark.parametrize(
     ("silent_s", "stage", "brokers_s", "hung"),
     [
-        (29, Stage.CONSUMING, 1, []),
+        (20, Stage.CONSUMING, 1, []),
         (31, Stage.CONSUMING, 1, ["probe", "olap-0"]),
         (31, Stage.CONSUMING, 31, []),
         (51, Stage.CONSUMING, 51, ["probe"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,12 @@ from workers.olap.windows import LONGEST, TOTAL, WindowedCounts, too_long
 
 DAY = 24 * 60
 RETENTION = 5  # minutes
+
+
+class Named(NamedTuple):
+    minute: int | None
+    region: str
+
 
 minutes = st.none() | st.integers(0, 20)
 dimensions = st.sampled_from(["East", "West", None])
@@ -280,6 +286,7 @@ def test_a_key_that_the_changelog_would_give_back_as_another_is_refused(key: Any
         ((None, "x" * (LONGEST + 1)), True),
         ((1, "x" * LONGEST, "y"), True),
         ((1, None, 10**30), False),
+        (Named(None, "x" * (LONGEST + 1)), True),
     ],
     ids=lambda value: repr(value)[:20],
 )

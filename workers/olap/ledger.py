@@ -45,9 +45,9 @@ class Ledger:
 
     @property
     def committed_at_most(self) -> int | None:
-        """The same, if a commit is taken in that a former owner asked for and did not hear the end of."""
-        committed = self.committed
-        return None if committed is None else max(committed, self._record.committing)
+        """The offset that this supervisor may have committed at most: also by a commit of which its owner did
+        not hear the end, but not what lies behind it and is taken for done on the board, such as markers."""
+        return self._record.committing if self._record.owned_ns else None
 
     @property
     def events(self) -> int:

@@ -264,7 +264,7 @@ class PartitionWork:
         if end > self._next_offset:
             self._next_offset = end
             self._ledger.passed(end, committed=not self._transaction.begun)
-            self._markers_s = time.monotonic()
+            self._markers_s = self._markers_s or time.monotonic()
 
     def _process(self, messages: list[Message]) -> None:
         """Process a fetched batch piece by piece."""
