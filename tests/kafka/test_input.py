@@ -5,6 +5,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from exactly_once import assert_exactly_once, logins
 from installation import Installation
+from patience import until
 
 from supervisor.cluster import Cluster
 from supervisor.contract.exits import Exit
@@ -88,7 +89,7 @@ def test_an_input_that_was_made_anew_is_refused_however_long_it_is_by_now(instal
     name = installation.settings.topics.input.name
     admin = AdminClient({"bootstrap.servers": installation.settings.kafka.bootstrap_servers})
     admin.delete_topics([name])[name].result(60)
-    installation.wait(lambda: name not in admin.list_topics(timeout=30).topics, "the topic is gone")
+    until(lambda: name not in admin.list_topics(timeout=30).topics)
     installation.create_topics()
     installation.produce(logins(800, seed=34))
     installation.start()
