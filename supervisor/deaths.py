@@ -67,10 +67,9 @@ class Deaths:
         self._total = Budget(settings.restart.budget_total, settings.restart.window_s)
         self._budgets: dict[str | int, Budget] = {}
         self._tally = Tally(self._run_dir / _TALLY, _TALLY_KEPT)
-        self._suspicions = Suspicions(settings.dlq.poison_deaths)
-        self._recognized = False
         self.topic_id = ""
         """Of the input; empty before it is known."""
+        self._suspicions = self._remembered()
         self._condemned: dict[int, Suspect] = {}
         """The record that a partition's owner was told to put to the dead letters."""
 
@@ -80,12 +79,17 @@ class Deaths:
         A topic that was deleted and created anew, or is of another cluster, has other records at these
         offsets, innocent ones.
         """
-        if self._recognized and topic_id == self.topic_id:
+        if topic_id == self.topic_id:
             return
-        self._recognized, self.topic_id = True, topic_id
+        self.topic_id = topic_id
         self._condemned.clear()
-        self._suspicions = Suspicions(self._settings.dlq.poison_deaths)
-        self._suspicions.load(death for death in self._tally.read() if death.topic_id == topic_id)
+        self._suspicions = self._remembered()
+
+    def _remembered(self) -> Suspicions:
+        """What the tally says of the records of this topic."""
+        suspicions = Suspicions(self._settings.dlq.poison_deaths)
+        suspicions.load(death for death in self._tally.read() if death.topic_id == self.topic_id)
+        return suspicions
 
     def adopt(self, settings: Settings) -> None:
         """Judge by new settings; what is spent of budgets is forgotten."""

@@ -115,9 +115,10 @@ class Probe:
         cluster = self._admin.list_topics(timeout=_ANSWER_S)
         self._board.header.brokers_alive = len(cluster.brokers)
         name = self._settings.topics.input.name
-        if name in cluster.topics and _ready(cluster.topics[name]) > self._partitions:
-            self._grow(_ready(cluster.topics[name]))
-        self._note_ends(name, self._led(cluster.topics.get(name)))
+        topic = cluster.topics.get(name)
+        if topic is not None and _ready(topic) > self._partitions:
+            self._grow(_ready(topic))
+        self._note_ends(name, self._led(topic))
 
     def _led(self, topic: TopicMetadata | None) -> list[int]:
         """The partitions that have a leader to be asked, or all where none has: then nobody answers. With one

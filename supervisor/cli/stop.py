@@ -30,8 +30,6 @@ def command(loaded: Loaded, quick: bool) -> int:
     """
     from supervisor.contract.faults import Fault
     from supervisor.contract.rundir import run_dir
-    from supervisor.control.client import ask
-    from supervisor.control.protocol import Stop
     from supervisor.host import instance
 
     directory = run_dir(loaded.settings, os.environ)
@@ -40,6 +38,9 @@ def command(loaded: Loaded, quick: bool) -> int:
         raise Fault(f"no supervisor is running here ({directory})", "start one with `supervisor start`")
     if instance.elsewhere(directory):
         # In a container, say: that number is another process here, or none.
+        from supervisor.control.client import ask
+        from supervisor.control.protocol import Stop
+
         click.echo(ask(directory, Stop(quick), click.echo).text)
         return Exit.OK
     try:

@@ -89,10 +89,10 @@ class Connection:
     def _client_ended(self) -> None:
         if not self._asked and self._in:
             self.refuse("the request ended without a newline")
-        elif not self._asked or self._has_hung_up():
+        elif not self._asked:
             self.close()
         else:
-            # It has said all it wanted and still listens, as `socat` does at the end of its input.
+            # It has said all it wanted, and may still listen, as `socat` does at the end of its input.
             self._deaf = True
             self._watch(_Watched.WRITING if self._out else _Watched.NOTHING)
             self._look_for_it()

@@ -2,7 +2,8 @@
 
 1. The configuration is read anew. A mistake in it: nothing changes.
 2. One process of the new generation is started. It imports the pipeline; if it cannot, nothing changes.
-3. What differs decides who is touched: keys of the configuration by role, other code everybody.
+3. What differs decides who is touched: keys of the configuration by role, other code everybody. If it leads
+   to other brokers, the new process has to be connected to them; else nothing changes.
 4. The first OLAP worker is replaced and watched for a while, the *canary*: more dead letters or less speed
    than before, or its death, and it is rolled back.
 5. The others follow, one at a time. If one of the new ones dies meanwhile, all of them are rolled back.
@@ -163,15 +164,12 @@ class Reload(Rollout):
         self._least_lag = self._floor.watch.lag(seat)
         self._watch_canary(seat, patience)
 
-    def _expects_connections(self) -> bool:
-        return self._may_be_unreachable() or super()._expects_connections()
-
-    def _warm_patience_s(self) -> float:
-        return _REACH_S if self._may_be_unreachable() else super()._warm_patience_s()
+    def connection_patience_s(self) -> float:
+        return _REACH_S if self._may_be_unreachable() else super().connection_patience_s()
 
     def _may_be_unreachable(self) -> bool:
         """Whether the new configuration may be why nobody is connected, and nobody was replaced yet."""
-        elsewhere = any(key.startswith("kafka.") for key in self._changes)
+        elsewhere = self._settings.kafka != self._floor.settings.kafka
         return elsewhere and not self._why and not self._replaced
 
     def unconnected(self) -> bool:

@@ -176,19 +176,17 @@ class Rollout(Operation):
     def _still_connects(self, child: Child) -> bool:
         """Whether to look again in a moment: connecting it while nobody owns the partitions takes longer."""
         now = time.monotonic()
-        self._patience_ends_s = self._patience_ends_s or now + self._warm_patience_s()
-        if not self._expects_connections() or self._floor.crew.warm(child):
+        self._patience_ends_s = self._patience_ends_s or now + self.connection_patience_s()
+        if self._floor.crew.warm(child):
             return False
         if now >= self._patience_ends_s:
             return self.unconnected()
         self._look_in(_LOOK_S, self._replace_if_ready)
         return True
 
-    def _expects_connections(self) -> bool:
-        return self._expects_warmth
-
-    def _warm_patience_s(self) -> float:
-        return _WARM_PATIENCE_S
+    def connection_patience_s(self) -> float:
+        """For how long one in standby is waited for until it is connected."""
+        return _WARM_PATIENCE_S if self._expects_warmth else 0.0
 
     def unconnected(self) -> bool:
         """The one in standby is not connected, and that was waited for; whether the operation ends by it."""

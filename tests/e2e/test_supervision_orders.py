@@ -240,8 +240,6 @@ def test_new_workers_that_die_are_rolled_back(playing: Playing) -> None:
 
 
 AWAY = f"fail {WorkerExit.BROKERS_UNREACHABLE} the brokers did not answer"
-
-
 ELSEWHERE = 'kafka.client."client.rack" = "elsewhere"'
 
 

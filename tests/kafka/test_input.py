@@ -49,7 +49,7 @@ def committed(installation):
         {"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": client.olap_group(settings)}
     )
     where = [TopicPartition(settings.topics.input.name, number) for number in range(installation.partitions)]
-    found = {place.partition: place.offset for place in consumer.committed(where, timeout=60)}
+    found = client.committed_offsets(consumer, where, 60)
     consumer.close()
     return found
 
@@ -106,12 +106,10 @@ def test_a_partition_without_a_leader_hides_neither_the_others_nor_that_brokers_
             installation.start()
             board = installation.board()
             installation.wait_serving(board)
+            name = installation.settings.topics.input.name
             admin = AdminClient({"bootstrap.servers": fragile.bootstrap_servers})
-            found = admin.list_topics(installation.settings.topics.input.name, timeout=30)
-            leaders = {
-                number: one.leader
-                for number, one in found.topics[installation.settings.topics.input.name].partitions.items()
-            }
+            found = admin.list_topics(name, timeout=30).topics[name].partitions
+            leaders = {number: one.leader for number, one in found.items()}
             gone = leaders[0]
             others = [number for number, leader in leaders.items() if leader != gone]
             fragile.kill(gone)

@@ -83,7 +83,7 @@ def test_the_lock_of_a_killed_holder_is_free_though_its_file_is_there(tmp_path: 
     says(first)
     first.kill()
     first.wait()
-    assert (tmp_path / "lock").read_text().split()[0] == str(first.pid)
+    assert (tmp_path / "lock").read_text() == f"{first.pid} {instance._namespace()}\n"
     assert instance.holder(tmp_path) is None
     claim = instance.claim(tmp_path)
     assert instance.holder(tmp_path) == os.getpid()

@@ -30,7 +30,7 @@ from workers.olap import partition as partition_module
 from workers.olap.partition import PartitionWork
 from workers.olap.preparation import Preparation, PreparedPartition
 from workers.olap.takeover import Takeover
-from workers.olap.windows import WindowedCounts
+from workers.olap.windows import LONGEST, WindowedCounts
 from workers.olap.worker import OlapWorker
 
 LOGINS = pipeline.load("workers.logins")
@@ -243,10 +243,10 @@ def test_markers_behind_what_is_committed_are_committed_too(
     assert (record.committed, running.written_offset(0), record.events) == (2, 2, 1)
 
 
-@pytest.mark.parametrize("name", ["East" * 10_000, "\u0390" * 5_001 * 2])
-def test_an_event_whose_key_is_too_long_to_be_counted_is_a_dead_letter(running: Running, name: str) -> None:
+@pytest.mark.parametrize("letter", ["E", "\u0390"])
+def test_an_event_whose_key_is_too_long_to_be_counted_is_a_dead_letter(running: Running, letter: str) -> None:
     """In the aggregates its name would be there twice: larger than a record may be, at each new start."""
-    keys = iter([(None, "East", 1), (None, name, 1), (None, "West", 1)])
+    keys = iter([(None, "East", 1), (None, letter * (LONGEST + 1), 1), (None, "West", 1)])
     running.produce(*[b"{}"] * 3)
     worker = running.worker(Olap(commit_interval_ms=1), lambda event: (event, next(keys)))
     worker.open()

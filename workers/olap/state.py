@@ -103,8 +103,6 @@ class Changelog:
         self._partition = partition
         self._latest: dict[bytes, bytes | None] = {}
         self._position: int | None = None
-        self.topic_id = ""
-        """Of the input that what was restored belongs to; empty where that was not written."""
 
     def read_on(self, beat: Callable[[], None] = lambda: None) -> None:
         """Read everything up to the last stable offset as it is now.
@@ -146,17 +144,13 @@ class Changelog:
                 self._consumer.assign([TopicPartition(self._topic, self._partition, low)])
                 self._position = low
 
-    def restore(self, dimensions: Sequence[str], counts: WindowedCounts) -> int | None:
+    def restore(self, dimensions: Sequence[str], counts: WindowedCounts, topic_id: str = "") -> int | None:
         """Put what was read into ``counts``, and forget it; returns the input offset it belongs to, if any.
 
-        Raises :class:`StateMismatch` if what stands there is not our state.
+        Raises :class:`StateMismatch` if what stands there is not our state, or not of the input ``topic_id``.
         """
         latest, self._latest = self._latest, {}
-        offset = _restore(latest, self._topic, self._partition, dimensions, counts)
-        if offset is None:
-            return None
-        self.topic_id = offset.topic_id
-        return offset.next_offset
+        return _restore(latest, self._topic, self._partition, dimensions, counts, topic_id)
 
     def close(self) -> None:
         self._latest = {}
@@ -169,7 +163,8 @@ def _restore(
     partition: int,
     dimensions: Sequence[str],
     counts: WindowedCounts,
-) -> _Offset | None:
+    topic_id: str,
+) -> int | None:
     value = latest.pop(OFFSET_KEY, None)
     if value is None and not latest:
         return None
@@ -182,6 +177,7 @@ def _restore(
                 "counting by something else begins anew: give topics.changelog.name and "
                 'topics.aggregates.name new names and set olap.on_lost_state = "restart" for one start',
             )
+        require_topic(partition, offset.topic_id, topic_id)
         decode_key = _key_decoder(len(dimensions))
         for key, count in latest.items():
             if count is not None:
@@ -192,7 +188,7 @@ def _restore(
             f"partition {partition}: {topic} holds records that are not ours: {error}",
             "give topics.changelog.name a topic that nobody else writes to",
         ) from error
-    return offset
+    return offset.next_offset
 
 
 def _listed(dimensions: Sequence[str]) -> str:

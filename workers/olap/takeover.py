@@ -77,12 +77,10 @@ class Takeover:
                 self._look_up_ends()
         except KafkaException as error:
             raise client.lookup_failed(error, f"partition {self._partition}") from error
-        next_offset = self._changelog.restore(dimensions, counts)
-        state.require_topic(self._partition, self._changelog.topic_id, topic_id)
         begin, lost = state.start_offset(
             partition=self._partition,
             committed=committed,
-            state=next_offset,
+            state=self._changelog.restore(dimensions, counts, topic_id),
             low=self._low,
             high=self._high,
             counting=bool(dimensions),
