@@ -48,7 +48,6 @@ class Killing:
         self._seat = board.seat(place)
         self._killed_ns = killed_ns
         self._others_before = self._others(partitions)
-        self._owned_ns = 0
         self._first_commits: dict[int, int] = {}
         self.gap = Gap(f"olap-{self._seat.index}", self._seat.pid, partitions)
 
@@ -63,25 +62,30 @@ class Killing:
             self.gap = replace(self.gap, noticed_ms=self._since(self._seat.noticed_ns))
             happened.append(f"the supervisor noticed after {self.gap.noticed_ms:.0f} ms")
         if self.gap.noticed_ms is not None and self.gap.owned_ms is None:
-            # Set to zero when the seat is filled again, and only after the death was noticed: so this is not
-            # what the former worker said.
-            owned_ns = self._seat.owned_ns
-            if owned_ns > self._seat.noticed_ns:
-                self._owned_ns = owned_ns
-                self.gap = replace(self.gap, owned_ms=self._since(owned_ns))
-                happened.append(
-                    f"{self.gap.worker} replaced after {self.gap.owned_ms:.0f} ms: pid {self._seat.pid} "
-                    f"owns {_named(self.gap.partitions)}"
-                )
+            happened += self._look_at_owners()
         if self.gap.owned_ms is not None and self.gap.committed_ms is None:
             happened += self._look_at_commits()
         return happened
 
+    def _look_at_owners(self) -> list[str]:
+        """The new owner notes when it became one. The seat's time is that at which it told the supervisor:
+        later, behind a first commit of what had piled up, which may be all that there is to commit."""
+        owned = [self._board.olap(partition).owned_ns for partition in self.gap.partitions]
+        # The former owner's are of before the kill, and nobody new was there before it was noticed.
+        if min(owned) < self._killed_ns or not self._seat.pid:
+            return []
+        self.gap = replace(self.gap, owned_ms=self._since(max(owned)))
+        return [
+            f"{self.gap.worker} replaced after {self.gap.owned_ms:.0f} ms: pid {self._seat.pid} "
+            f"owns {_named(self.gap.partitions)}"
+        ]
+
     def _look_at_commits(self) -> list[str]:
         for partition in self.gap.partitions:
-            committed_ns = self._board.olap(partition).committed_ns
+            record = self._board.olap(partition)
+            committed_ns = record.committed_ns
             # Later than the replacement's ownership, so not the last commit of the killed one.
-            if committed_ns > self._owned_ns:
+            if committed_ns > record.owned_ns:
                 self._first_commits.setdefault(partition, committed_ns)
         if len(self._first_commits) < len(self.gap.partitions):
             return []

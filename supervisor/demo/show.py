@@ -252,6 +252,8 @@ class Demo:
         self._interrupts.check()
         if code != 0:
             raise self._supervisor.fault(f"did not stop as it should (exit code {code})")
+        # The first commit may have been the last one, noted behind the last look.
+        self._follow_killing()
         self._screen.say("the supervisor was told to stop by SIGTERM: drained and stopped")
         self._watch.board = None
 
@@ -277,12 +279,15 @@ class Demo:
         self._tick(phase)
         self._supervisor.require_running()
         self._look_at_brokers()
-        closely = False
-        if self._killing is not None and not self._killing.done:
-            for happened in self._killing.look():
-                self._screen.say(happened)
-            closely = not self._killing.done
-        time.sleep(_LOOK_CLOSELY_S if closely else _LOOK_S)
+        time.sleep(_LOOK_CLOSELY_S if self._follow_killing() else _LOOK_S)
+
+    def _follow_killing(self) -> bool:
+        """Say what has happened to the killed worker's partitions; whether there is more to come."""
+        if self._killing is None or self._killing.done:
+            return False
+        for happened in self._killing.look():
+            self._screen.say(happened)
+        return not self._killing.done
 
     def _tick(self, phase: str) -> None:
         self._interrupts.check()

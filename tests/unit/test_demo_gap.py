@@ -30,6 +30,7 @@ def board(tmp_path: Path) -> Board:
         seat.role, seat.index, seat.pid, seat.owned_ns = role, index, 100 + place, 50 * S
     for partition in range(4):
         board.assignment(partition).seat = 3 + partition % 2
+        board.olap(partition).owned_ns = 50 * S
         board.olap(partition).committed_ns = KILLED - MS
         board.olap(partition).transactions = 10
     return board
@@ -46,8 +47,8 @@ def notice(board: Board) -> None:
 
 
 def own(board: Board) -> None:
-    seat = board.seat(PLACE)
-    seat.owned_ns, seat.pid = KILLED + 40 * MS, 200
+    board.seat(PLACE).pid = 200
+    board.olap(1).owned_ns, board.olap(3).owned_ns = KILLED + 30 * MS, KILLED + 40 * MS
 
 
 def commit(board: Board, partition: int, after_ms: int) -> None:
@@ -91,6 +92,21 @@ def test_the_gap_lasts_until_the_first_commit_of_the_slowest_partition(
     commit(board, 1, 160)
     killing.look()
     assert killing.gap.committed_ms == 80.0
+
+
+def test_a_first_commit_before_the_supervisor_is_told_of_the_new_owner_counts(
+    board: Board, killing: Killing
+) -> None:
+    # A replacement commits what has piled up first, and the events may have ended by then.
+    notice(board)
+    own(board)
+    commit(board, 1, 70)
+    commit(board, 3, 90)
+    assert board.seat(PLACE).owned_ns == 0
+    assert len(killing.look()) == 3
+    board.seat(PLACE).owned_ns = KILLED + 4800 * MS
+    assert killing.done
+    assert (killing.gap.owned_ms, killing.gap.committed_ms) == (40.0, 90.0)
 
 
 @pytest.fixture
