@@ -24,7 +24,7 @@ from supervisor.host.child import Child, spawn
 from supervisor.host.guardian import Guardian
 from supervisor.host.loop import Loop
 from supervisor.rules.policy import Intent
-from tests.procfs import in_masks
+from tests.procfs import descriptors, in_masks
 
 _DEADLINE_S = 60.0
 
@@ -40,10 +40,6 @@ def started(board: Board) -> Iterator[Child]:
     yield child
     child.kill(Intent.STOP)
     child.reap()
-
-
-def descriptors() -> set[str]:
-    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
 
 def next_report(child: Child) -> object:
@@ -315,7 +311,6 @@ def test_starting_and_collecting_leaves_no_descriptor_and_no_zombie(board: Board
         child = spawn(number % 4, board.path, Settings())
         child.kill(Intent.STOP)
         child.reap()
-    # Clients of earlier tests may close theirs meanwhile; a leak would add twenty.
     assert descriptors() <= before
     assert set(multiprocessing.active_children()) <= others
 

@@ -24,6 +24,7 @@ from supervisor.host.loop import Loop
 from supervisor.reporting import hooks as hooks_module
 from supervisor.reporting.hooks import Hooks
 from supervisor.reporting.journal import Journal
+from tests.procfs import descriptors
 
 EVERY: list[HookEvent] = ["gave-up", "hung", "stalled", "parked", "recovered", "quarantined"]
 
@@ -231,10 +232,6 @@ def test_a_hook_that_hangs_is_killed_with_all_it_has_started_and_the_next_is_tol
     turn(loop, lambda: not alive(int(pid.read_text())))
 
 
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def children() -> set[int]:
     """Of this process, zombies too."""
     return {child.pid for child in psutil.Process().children()}
@@ -305,7 +302,7 @@ def test_no_room_for_a_process_is_logged_and_the_journal_goes_on(
         patch.setattr("subprocess.Popen", full)
         journal.publish("hung", "x")
     assert "command was not told of hung: Resource temporarily unavailable" in caplog.text
-    assert descriptors() == before
+    assert descriptors() <= before
     journal.publish("hung", "y")
     assert len(hooks.pids) == 1
     turn(loop, idle(hooks))
@@ -315,11 +312,12 @@ def test_many_deliveries_leave_no_descriptor_and_no_process(loop: Loop, tmp_path
     hooks = Hooks(settings(script(tmp_path, "exit 0")), loop)
     journal = connected(hooks)
     # Other tests may have left children of this process, such as the tracker of multiprocessing.
-    before = descriptors(), children()
+    before, others = descriptors(), children()
     for _ in range(10):
         journal.publish("hung", "x")
     turn(loop, idle(hooks))
-    assert (descriptors(), children()) == before
+    assert descriptors() <= before
+    assert children() == others
 
 
 def test_at_the_end_that_we_gave_up_is_delivered_and_what_waits_is_dropped(
