@@ -6,20 +6,30 @@ import contextlib
 import signal
 from pathlib import Path
 
-__all__ = ["descriptors", "in_masks", "pids_inside"]
+__all__ = ["descriptors", "in_masks", "left_open", "open_below", "pids_inside"]
 
 
 def descriptors() -> frozenset[tuple[int, str]]:
-    """What this process has open: numbers, and what they lead to.
-
-    Nothing was left open if this is a subset of what it was before. An equal number of them says less: what
-    earlier tests left, to threads of clients or to the garbage collector, may be closed meanwhile.
-    """
+    """What this process has open: numbers, and what they lead to."""
     found = []
     for link in list(Path("/proc/self/fd").iterdir()):
         with contextlib.suppress(FileNotFoundError):  # that by which they were listed
             found.append((int(link.name), str(link.readlink())))
     return frozenset(found)
+
+
+def left_open(before: frozenset[tuple[int, str]]) -> int:
+    """How many descriptors there are that were not there before.
+
+    To be asked after many repetitions, and compared with their number: threads of clients that earlier tests
+    left, or the garbage collector, may open and close a few of their own meanwhile.
+    """
+    return len(descriptors() - before)
+
+
+def open_below(directory: Path) -> list[str]:
+    """The files below a directory that this process has open, those too that are deleted by now."""
+    return sorted(target for _, target in descriptors() if target.startswith(str(directory.resolve())))
 
 
 def in_masks(pid: int, number: signal.Signals, *names: str) -> list[bool]:

@@ -224,8 +224,11 @@ class Follower:
         return sorted(filter(self._wanted, found), key=lambda line: line.time)
 
     def close(self) -> None:
+        """May be called again. No number is closed twice: by then it may be that of another file."""
         for tail in (*self._old, *self._open.values()):
             tail.close()
+        self._old.clear()
+        self._open.clear()
 
     def _look(self, *, at_end: bool) -> None:
         for name in self._wanted.files(self._directory):

@@ -13,7 +13,7 @@ import pytest
 
 from supervisor.contract.faults import AlreadyRunning, Fault
 from supervisor.host import instance
-from tests.procfs import descriptors
+from tests.procfs import open_below
 
 HOLD = (
     "import pathlib, sys; from supervisor.host import instance\n"
@@ -72,11 +72,10 @@ def test_the_second_is_refused_and_told_who_is_first(tmp_path: Path, start: Star
 def test_being_refused_takes_nothing_from_the_first(tmp_path: Path, start: Start) -> None:
     first = start(HOLD)
     says(first)
-    open_before = descriptors()
     for _ in range(3):
         with pytest.raises(AlreadyRunning, match=f"pid {first.pid}"):
             instance.claim(tmp_path)
-    assert descriptors() <= open_before
+    assert open_below(tmp_path) == []
 
 
 def test_the_lock_of_a_killed_holder_is_free_though_its_file_is_there(tmp_path: Path, start: Start) -> None:

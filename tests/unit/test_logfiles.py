@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from supervisor.contract.loglines import Line, encode
 from supervisor.contract.logoutput import LogFile
 from supervisor.reporting import logfiles
 from supervisor.reporting.logfiles import Follower, Wanted, last, resolve
-from tests.procfs import descriptors
+from tests.procfs import open_below
 
 
 def at(second: float, process: str = "olap-0", message: str = "", **more) -> Line:
@@ -150,18 +152,25 @@ def test_where_there_are_no_files_that_is_said(tmp_path: Path) -> None:
 # -- following ------------------------------------------------------------------------------------------
 
 
-def test_what_is_written_from_now_on_is_followed(tmp_path: Path) -> None:
+@pytest.fixture
+def follow(tmp_path: Path) -> Iterator[Callable[[], Follower]]:
+    """Followers of all that is in the directory, closed afterwards."""
+    with contextlib.ExitStack() as closing:
+        yield lambda: closing.enter_context(contextlib.closing(Follower(tmp_path, Wanted())))
+
+
+def test_what_is_written_from_now_on_is_followed(tmp_path: Path, follow: Callable[[], Follower]) -> None:
     write(tmp_path, at(1))
-    follower = Follower(tmp_path, Wanted())
+    follower = follow()
     assert follower.look() == []
     write(tmp_path, at(3), at(2, "olap-1"))  # a file that was not there
     assert messages(follower.look()) == ["at 2", "at 3"]
     assert follower.look() == []
 
 
-def test_a_rotation_between_two_looks_loses_nothing(tmp_path: Path) -> None:
+def test_a_rotation_between_two_looks_loses_nothing(tmp_path: Path, follow: Callable[[], Follower]) -> None:
     write(tmp_path, at(1))
-    follower = Follower(tmp_path, Wanted())
+    follower = follow()
     write(tmp_path, at(2))
     (tmp_path / "olap-0.log").rename(tmp_path / "olap-0.log.1")
     write(tmp_path, at(3))
@@ -173,9 +182,9 @@ def test_a_rotation_between_two_looks_loses_nothing(tmp_path: Path) -> None:
     assert messages(follower.look()) == ["at 4", "at 5"]
 
 
-def test_removal_and_truncation_are_followed(tmp_path: Path) -> None:
+def test_removal_and_truncation_are_followed(tmp_path: Path, follow: Callable[[], Follower]) -> None:
     write(tmp_path, at(1), at(2))
-    follower = Follower(tmp_path, Wanted())
+    follower = follow()
     os.truncate(tmp_path / "olap-0.log", 0)
     write(tmp_path, at(3))
     assert messages(follower.look()) == ["at 3"]
@@ -185,33 +194,34 @@ def test_removal_and_truncation_are_followed(tmp_path: Path) -> None:
     assert messages(follower.look()) == ["at 4"]
 
 
-def test_a_line_that_comes_in_two_pieces_is_one(tmp_path: Path) -> None:
+def test_a_line_that_comes_in_two_pieces_is_one(tmp_path: Path, follow: Callable[[], Follower]) -> None:
     write(tmp_path, at(1))
     whole = encode(at(2))
     with (tmp_path / "olap-0.log").open("ab", buffering=0) as file:
         file.write(whole[:20])
-        follower = Follower(tmp_path, Wanted())
+        follower = follow()
         assert messages(last(tmp_path, Wanted(), None, follower.began)) == ["at 1"]
         assert follower.look() == []
         file.write(whole[20:])
         assert messages(follower.look()) == ["at 2"]
 
 
-def test_old_files_are_let_go_of(tmp_path: Path) -> None:
+def test_old_files_are_let_go_of(tmp_path: Path, follow: Callable[[], Follower]) -> None:
     write(tmp_path, at(0))
-    before = descriptors()
-    follower = Follower(tmp_path, Wanted())
+    follower = follow()
     for number in range(60):
         (tmp_path / "olap-0.log").rename(tmp_path / "olap-0.log.1")
         write(tmp_path, at(number))
         follower.look()
-    assert len(descriptors() - before) < 25
+    assert 0 < len(open_below(tmp_path)) < 25
     follower.close()
-    assert descriptors() <= before
+    assert open_below(tmp_path) == []
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_past_and_future_together_are_every_line_once_however_files_rotate(tmp_path: Path, seed: int) -> None:
+def test_past_and_future_together_are_every_line_once_however_files_rotate(
+    tmp_path: Path, follow: Callable[[], Follower], seed: int
+) -> None:
     """Files rotate before, between and after: the place where one ends and the other begins is one place."""
     chance = random.Random(seed)
     outputs = [
@@ -228,10 +238,14 @@ def test_past_and_future_together_are_every_line_once_however_files_rotate(tmp_p
             outputs[line.process == "olap-1"].put(encode(line))
 
     some()
-    follower = Follower(tmp_path, Wanted())
+    follower = follow()
     some()
     found = messages(last(tmp_path, Wanted(), None, follower.began))
     for _ in range(5):
         some()
         found += messages(follower.look())
     assert sorted(found) == sorted(written)
+    follower.close()
+    for output in outputs:
+        output.close()
+    assert open_below(tmp_path) == []
