@@ -114,7 +114,7 @@ def test_a_number_of_events_is_sent_in_full_and_no_sooner_than_the_rate_allows(c
 
 def test_at_a_low_rate_a_partition_gets_batches_with_pauses_between(cluster, topic):
     """Sent one by one, the next one waited in the queue for those in flight, and spun the client's thread."""
-    report = Generator(client(cluster), topic, Load(rate=400, duration_s=2)).run()
+    report = Generator(client(cluster), topic, Load(rate=400, count=800)).run()
     config = {"bootstrap.servers": cluster.bootstrap_servers, "group.id": uuid4().hex}
     consumer = Consumer({**config, "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, n, 0) for n in range(PARTITIONS)])
