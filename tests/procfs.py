@@ -9,17 +9,17 @@ from pathlib import Path
 __all__ = ["descriptors", "in_masks", "left_open", "open_below", "pids_inside"]
 
 
-def descriptors() -> frozenset[tuple[int, str]]:
-    """What this process has open: numbers, and what they lead to."""
+def descriptors(pid: int | None = None) -> frozenset[tuple[int, str]]:
+    """What a process has open, this one if no other is named: numbers, and what they lead to."""
     found = []
-    for link in list(Path("/proc/self/fd").iterdir()):
+    for link in list(Path(f"/proc/{pid or 'self'}/fd").iterdir()):
         with contextlib.suppress(FileNotFoundError):  # that by which they were listed
             found.append((int(link.name), str(link.readlink())))
     return frozenset(found)
 
 
 def left_open(before: frozenset[tuple[int, str]]) -> int:
-    """How many descriptors there are that were not there before.
+    """How many descriptors this process has that it did not have before.
 
     To be asked after many repetitions, and compared with their number: threads of clients that earlier tests
     left, or the garbage collector, may open and close a few of their own meanwhile.

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -130,11 +129,3 @@ def gone(pids: Iterable[int], patience_s: float = 10.0) -> bool:
         left = {pid for pid in left if alive(pid)}
         time.sleep(0.005)
     return not left
-
-
-def open_descriptors(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def processes_below(pid: int) -> list[Path]:
-    return [Path(f"/proc/{child.pid}") for child in psutil.Process(pid).children(recursive=True)]

@@ -68,8 +68,8 @@ class Killing:
         return happened
 
     def _look_at_owners(self) -> list[str]:
-        """The new owner notes when it became one. The seat's time is that at which it told the supervisor:
-        later, behind a first commit of what had piled up, which may be all that there is to commit."""
+        # By what the new owner noted itself. The seat has the time at which it told the supervisor: later,
+        # behind a first commit of what had piled up, which may be all that there is to commit.
         owned = [self._board.olap(partition).owned_ns for partition in self.gap.partitions]
         # The former owner's are of before the kill, and nobody new was there before it was noticed.
         if min(owned) < self._killed_ns or not self._seat.pid:

@@ -19,6 +19,7 @@ import pytest
 from supervisor.contract.board import Board, Stage
 from supervisor.contract.board import Seat as SeatRecord
 from supervisor.contract.exits import Exit
+from tests.procfs import descriptors
 from tests.troupe import Troupe, alive
 
 Playing = Callable[..., Troupe]
@@ -122,7 +123,7 @@ def look(troupe: Troupe, board: Board) -> Holdings:
     lasting = {part(process): process for process in [supervisor, *below] if process.pid not in workers}
     maps = supervisor.memory_maps(grouped=False)
     return Holdings(
-        descriptors=Counter((name, what) for name in lasting for what in descriptors(lasting[name].pid)),
+        descriptors=Counter((name, kind) for name in lasting for kind in kinds_open(lasting[name].pid)),
         threads=Counter({name: process.num_threads() for name, process in lasting.items()}),
         mapped=Counter(region.path for region in maps if region.path.startswith("/")),
         processes=len(below),
@@ -141,6 +142,6 @@ def part(process: psutil.Process) -> str:
     return next((name for name in names if name in "".join(line)), "supervisor")
 
 
-def descriptors(pid: int) -> list[str]:
+def kinds_open(pid: int) -> list[str]:
     """What is open, without the number that tells one pipe from another."""
-    return [str(link.readlink()).partition(":[")[0] for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return [target.partition(":[")[0] for _, target in descriptors(pid)]

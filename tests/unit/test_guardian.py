@@ -30,7 +30,6 @@ SUPERVISOR = """
 import os, subprocess, sys, time
 from supervisor.host.guardian import Guardian
 from supervisor.host.loop import Loop
-from tests.procfs import descriptors, left_open
 
 def group():
     shell = subprocess.Popen(
@@ -175,9 +174,9 @@ def test_the_guardian_holds_nothing_of_the_supervisors_open(loop: Loop, tmp_path
     guardian = Guardian(loop)
     guardian.guard(2**22 + 1)
     run_until(loop, lambda: has_read(guardian))
-    held = {entry.name: str(entry.readlink()) for entry in Path(f"/proc/{guardian.pid}/fd").iterdir()}
+    held = dict(descriptors(guardian.pid))
     assert str(tmp_path / "lock") not in held.values()
-    assert (held["1"], held["2"]) == ("/dev/null", "/dev/null")
+    assert (held[1], held[2]) == ("/dev/null", "/dev/null")
     guardian.close()
     lock.close()
 
@@ -251,7 +250,9 @@ def test_where_there_is_no_room_for_a_guardian_it_is_tried_again(
     with monkeypatch.context() as patched:
         patched.setattr(os, "posix_spawn", no_room)
         for _ in range(20):
-            Guardian(loop).close()
+            refused = Guardian(loop)
+            refused.guard(sleeper.pid)
+            refused.close()
         assert left_open(before) < 20
         guardian = Guardian(loop)
         assert guardian.pid is None
