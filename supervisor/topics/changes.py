@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its public 
 )
 
 from supervisor.contract.faults import ConfigurationFault
-from supervisor.topics.connection import Connection, Deadline, error_of
+from supervisor.topics.connection import Connection, Deadline, Unsettled, error_of
 from supervisor.topics.errors import contended, fault, one_line, refusal, refusals_fault, transient
 from supervisor.topics.model import Action, ChangeConfig, CreateTopic, ExtendTopic, Refusal
 
@@ -33,13 +33,19 @@ class Changes:
     def validate(self, actions: Sequence[Action], deadline: Deadline) -> list[Refusal]:
         """Have the brokers check every action without doing it; the refusals are in their words.
 
-        Raises BrokersUnreachable if an action stays unchecked until the deadline."""
+        Raises BrokersUnreachable if an action stays unchecked until the deadline, Unsettled if a topic has
+        changed since the look, or the broker looked at had not heard of it: look again before anything is
+        done, since as it is now it may be one to refuse."""
         while True:
             answers = self._request(actions, deadline, validate_only=True)
             errors = [(action, error) for action, error in answers if error is not None]
             unanswered = [error for _, error in errors if transient(error)]
             if not unanswered:
-                return [refusal(action, error) for action, error in errors if not contended(action, error)]
+                changed = [action.topic for action, error in errors if contended(action, error)]
+                refusals = [refusal(*each) for each in errors if not contended(*each)]
+                if changed and not refusals:
+                    raise Unsettled(f"topic {changed[0]} has changed, and not every broker knows it yet")
+                return refusals
             if deadline.passed():
                 raise fault(unanswered[0], "the brokers did not check the changes", self._connection.servers)
             self._connection.begin_again(deadline)

@@ -2,7 +2,8 @@
 
 No lock is needed between two of these, nor anything to clean up after one that was killed. Every action is
 one request that a broker takes or refuses by itself, and none is planned from memory: whoever was slower is
-told that the topic exists already, or has that many partitions, looks again and finds the work done.
+told that the topic exists already, or has that many partitions, looks again and finds the work done. Told so
+when the actions are checked, it has changed nothing yet: a topic that it had not seen may be one to refuse.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from msgspec import Struct
 from supervisor.contract.faults import BrokersUnreachable, ConfigurationFault, Fault
 from supervisor.contract.settings import Kafka, Settings
 from supervisor.topics.changes import Changes
-from supervisor.topics.connection import Connection, Deadline
+from supervisor.topics.connection import Connection, Deadline, Unsettled
 from supervisor.topics.declaration import desire
 from supervisor.topics.errors import refusals_fault
 from supervisor.topics.model import Action, Desired, Observed, Plan, Refusal, ReplicationDrift
@@ -142,10 +143,16 @@ class _Convergence:
         return observed
 
     def survey(self, deadline: Deadline) -> Survey:
-        observed, found = self._look(deadline)
-        if found.actions and not found.refusals:
-            found = _with_refusals(found, self._changes.validate(found.actions, deadline))
-        return Survey(self._desired, observed, found)
+        while True:
+            observed, found = self._look(deadline)
+            try:
+                if found.actions and not found.refusals:
+                    found = _with_refusals(found, self._changes.validate(found.actions, deadline))
+                return Survey(self._desired, observed, found)
+            except Unsettled as unsettled:
+                if deadline.passed():
+                    raise self._connection.unreachable(deadline, str(unsettled)) from None
+            self._connection.begin_again(deadline)
 
     def confirm_all(self) -> None:
         """Wait for every topic's placement, not just for those that this run changes."""
@@ -194,7 +201,10 @@ class _Convergence:
             return []
         todo = [action for action in found.actions if action not in self._done]
         if todo:
-            _refuse(self._changes.validate(todo, deadline), ())
+            try:
+                _refuse(self._changes.validate(todo, deadline), ())
+            except Unsettled as unsettled:
+                return [str(unsettled)]
             self._touched.update(action.topic for action in todo)
 
             def done(action: Action) -> None:
