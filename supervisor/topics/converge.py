@@ -143,15 +143,20 @@ class _Convergence:
         return observed
 
     def survey(self, deadline: Deadline) -> Survey:
+        unsettled: Unsettled | None = None
         while True:
-            observed, found = self._look(deadline)
             try:
+                observed, found = self._look(deadline)
                 if found.actions and not found.refusals:
                     found = _with_refusals(found, self._changes.validate(found.actions, deadline))
                 return Survey(self._desired, observed, found)
-            except Unsettled as unsettled:
-                if deadline.passed():
-                    raise self._connection.unreachable(deadline, str(unsettled)) from None
+            except Unsettled as again:
+                unsettled = again
+            except BrokersUnreachable:
+                if unsettled is None or self._away():
+                    raise
+            if deadline.passed():
+                raise self._connection.unreachable(deadline, str(unsettled)) from None
             self._connection.begin_again(deadline)
 
     def confirm_all(self) -> None:
@@ -166,9 +171,7 @@ class _Convergence:
             try:
                 observed, wait = self._round(deadline, report, starting=starting)
             except BrokersUnreachable:
-                # The deadline cuts the last round short. Brokers that answered a moment ago have not gone
-                # away, and what was waited for is the cause.
-                if wait is None or self._connection.silent_s() > _SILENCE_S:
+                if wait is None or self._away():
                     raise
                 raise wait.late from None
             if wait is None:
@@ -179,6 +182,11 @@ class _Convergence:
                 report(f"waiting: {wait.cause}")
             deadline.pause(_PAUSE_S[min(rounds, len(_PAUSE_S) - 1)])
             rounds += 1
+
+    def _away(self) -> bool:
+        """Whether brokers without an answer are away. The deadline cuts the last look short: those that
+        answered a moment ago have not gone away, and what was waited for before is the cause."""
+        return self._connection.silent_s() > _SILENCE_S
 
     def _round(self, deadline: Deadline, report: Report, *, starting: bool) -> tuple[Observed, _Wait | None]:
         """What is there, and what is to be waited for before the next look; None once all is as declared."""

@@ -31,8 +31,7 @@ from supervisor.contract.exits import Exit
 from supervisor.contract.faults import BrokersUnreachable, ConfigurationFault, Fault
 from supervisor.contract.settings import Kafka, Settings, Topic, Topics
 from supervisor.topics.converge import apply, bootstrap, survey
-from supervisor.topics.model import Desired, ExtendTopic, Observed
-from supervisor.topics.observer import Observer
+from supervisor.topics.model import Desired, ExtendTopic
 
 KINDS = ("input", "output", "aggregates", "dlq", "changelog")
 TIMEOUT_S = 30.0
@@ -244,53 +243,6 @@ def test_one_refused_topic_stops_all_changes(cluster: Cluster, admin: Any, name:
     with pytest.raises(ConfigurationFault):
         apply(settings(cluster, name), TIMEOUT_S)
     assert not any(exists(admin, f"{name}-{kind}") for kind in KINDS[:-1])
-
-
-@pytest.mark.parametrize("carry_out", [apply, bootstrap])
-def test_a_refused_topic_that_the_broker_looked_at_had_not_heard_of_stops_all_changes(
-    cluster: Cluster, admin: Any, name: str, monkeypatch: pytest.MonkeyPatch, carry_out: Any
-) -> None:
-    create(admin, f"{name}-changelog", 8, 3)
-    hide_for(3, f"{name}-changelog", monkeypatch)
-    with pytest.raises(ConfigurationFault, match="has 8 partitions and is declared with 4"):
-        carry_out(settings(cluster, name), TIMEOUT_S)
-    assert not any(exists(admin, f"{name}-{kind}") for kind in KINDS[:-1])
-
-
-def test_nothing_is_planned_for_a_topic_that_only_the_broker_looked_at_does_not_know(
-    cluster: Cluster, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    declared = settings(cluster, name)
-    apply(declared, TIMEOUT_S)
-    hide_for(3, f"{name}-changelog", monkeypatch)
-    assert survey(declared, TIMEOUT_S).plan.actions == ()
-
-
-def test_a_broker_that_never_hears_of_a_topic_ends_the_look_in_time(
-    cluster: Cluster, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    declared = settings(cluster, name)
-    apply(declared, TIMEOUT_S)
-    hide_for(1_000, f"{name}-changelog", monkeypatch)
-    with pytest.raises(BrokersUnreachable, match="-changelog has changed, and not every broker knows it yet"):
-        survey(declared, 1.0)
-
-
-def hide_for(looks: int, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many looks are at a broker that has not heard of this topic: what a broker answers that lags."""
-    observe = Observer.observe
-    hidden = 0
-
-    def lagging(self: Observer, topics: Any, deadline: Any) -> Observed:
-        nonlocal hidden
-        found = observe(self, topics, deadline)
-        if hidden == looks:
-            return found
-        hidden += 1
-        known = {name: there for name, there in found.topics.items() if name != topic}
-        return msgspec.structs.replace(found, topics=known)
-
-    monkeypatch.setattr(Observer, "observe", lagging)
 
 
 def test_four_replicas_on_three_brokers_are_refused_with_both_numbers(
