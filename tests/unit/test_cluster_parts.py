@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import psutil
@@ -117,13 +118,6 @@ def test_a_broker_has_one_collector(optimize: bool) -> None:
     assert [name for name, used in chosen.items() if used] == ["UseG1GC" if optimize else "UseSerialGC"]
 
 
-def await_gone(pid: int) -> None:
-    deadline = time.monotonic() + 30
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, f"process {pid} still runs"
-        time.sleep(0.01)
-
-
 def test_a_spawned_process_dies_with_its_killed_parent(tmp_path: Path) -> None:
     program = (
         "import os, sys, time; from pathlib import Path; from supervisor.cluster.spawn import spawn\n"
@@ -134,8 +128,10 @@ def test_a_spawned_process_dies_with_its_killed_parent(tmp_path: Path) -> None:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         assert psutil.Process(child).name() == "sleep"
+        watched = os.pidfd_open(child)
         parent.send_signal(signal.SIGKILL)
-    await_gone(child)
+    assert wait([watched], 30), f"process {child} still runs"
+    os.close(watched)
 
 
 def test_only_the_main_thread_may_spawn(tmp_path: Path) -> None:

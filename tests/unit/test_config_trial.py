@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,20 @@ os.write(held, b"x")
 subprocess.Popen(["sleep", "600"], pass_fds=[held])
 threading.Event().wait()
 """
-    (mistake,) = pipeline_mistakes(with_pipeline(code, tmp_path, monkeypatch), timeout_s=3)
-    assert "took longer than 3 s" in mistake.problem
+    held = select.poll()
+    held.register(reader, select.POLLIN)
+
+    def communicate(self: subprocess.Popen[bytes], request: bytes, timeout_s: float) -> None:
+        """The time begins when it hangs, not when it is started."""
+        assert self.stdin is not None
+        self.stdin.write(request)
+        self.stdin.close()
+        assert held.poll(60_000) == [(reader, select.POLLIN)]
+        self.wait(timeout_s)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", communicate)
+    (mistake,) = pipeline_mistakes(with_pipeline(code, tmp_path, monkeypatch), timeout_s=0.1)
+    assert "took longer than 0.1 s" in mistake.problem
     assert os.read(reader, 1) == b"x"
     ended = select.poll()
     ended.register(reader, 0)

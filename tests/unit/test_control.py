@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import socket
@@ -310,7 +311,8 @@ def test_what_is_no_request_gets_one_clear_line_and_reaches_nobody(
     assert site.answer(encode(Ping()))[-1]["ok"]
 
 
-def test_a_request_may_come_in_pieces(site: Site) -> None:
+def test_a_request_may_come_in_pieces(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_REQUEST_S", math.inf)
     connected = site.connect()
     for byte in encode(Ping()):
         connected.sendall(bytes([byte]))

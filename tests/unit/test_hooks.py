@@ -318,7 +318,7 @@ def test_many_deliveries_leave_no_descriptor_and_no_process(loop: Loop, tmp_path
         journal.publish("hung", "x")
     turn(loop, idle(hooks))
     assert left_open(before) < 20
-    assert children() == others
+    assert children() <= others
 
 
 def test_at_the_end_that_we_gave_up_is_delivered_and_what_waits_is_dropped(

@@ -221,12 +221,13 @@ def test_a_forked_child_goes_on_logging_although_threads_stay_behind(
     reader, writer = ends("pipe")
     written = Written(writer)
     kept = written.put_until_dropped()  # the thread runs, in the parent
-    child = os.fork()
-    if child == 0:
-        with written.lock:
+    with written.lock:  # a child forked while its thread holds it would never get it
+        child = os.fork()
+        if child == 0:
             written.stream._queue.clear()
             written.stream._queued_bytes = 0
             written.stream.put(b"of the child\n")
+    if child == 0:
         written.finish()
         os._exit(0)
     data = b""

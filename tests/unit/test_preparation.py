@@ -148,6 +148,7 @@ def test_what_is_read_by_half_is_taken_and_read_on_by_who_needs_it(
 
     with monkeypatch.context() as patched:
         patched.setattr(Changelog, "read_on", slowly)
+        patched.setattr(preparation_module, "_STOP_S", PATIENCE_S)
         preparation = prepare(brokers, 0, 1)
         assert reading.wait(PATIENCE_S)
         prepared = preparation.take(BOTH)

@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import until
 from simulated_brokers import END_TXN, SimulatedBrokers
 
 from workers.kafka.producer import Producer
@@ -43,8 +44,8 @@ def make(brokers: SimulatedBrokers) -> Callable[..., Producer]:
     return made
 
 
-def threads() -> int:
-    return len(list(Path("/proc/self/task").iterdir()))
+def threads() -> frozenset[str]:
+    return frozenset(thread.name for thread in Path("/proc/self/task").iterdir())
 
 
 @pytest.fixture
@@ -200,8 +201,8 @@ def test_less_than_a_request_is_not_waited_for(
 
 
 def test_a_flush_returns_when_all_is_written_and_not_at_the_next_look(make: Callable[..., Producer]) -> None:
-    """librdkafka looks each 10 ms, unless a delivery report wakes it. The quickest of many is told by neither
-    the machine nor the brokers."""
+    """librdkafka looks each 10 ms, unless a delivery report wakes it: no flush is quicker without one, and on
+    a busy machine one of many is with it."""
     producer = make()
 
     def took_s() -> float:
@@ -210,7 +211,7 @@ def test_a_flush_returns_when_all_is_written_and_not_at_the_next_look(make: Call
         assert producer.flush(10)
         return time.monotonic() - began
 
-    assert min(took_s() for _ in range(30)) < 0.008
+    until(lambda: took_s() < 0.008)
 
 
 def test_an_error_says_what_it_says_in_the_client(
@@ -248,7 +249,7 @@ def test_a_producer_that_is_forgotten_leaves_no_thread(make: Callable[..., Produ
     gc.collect()
     before = threads()
     producer = make()
-    assert threads() > before
+    assert threads() - before
     del producer
     gc.collect()
-    assert threads() == before
+    assert not threads() - before

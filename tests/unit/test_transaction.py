@@ -180,12 +180,18 @@ def test_giving_up_after_a_fence_is_no_error(brokers: SimulatedBrokers) -> None:
 def test_the_abort_of_a_dead_owners_transaction_is_not_waited_for_longer_than_it_takes(
     brokers: SimulatedBrokers,
 ) -> None:
-    """librdkafka by itself pauses for half a second after each of these answers."""
-    ours = transaction(brokers)
-    brokers.answer(INIT_PRODUCER_ID, *[KafkaError.CONCURRENT_TRANSACTIONS] * 6)
-    began = time.monotonic()
-    ours.open()
-    assert time.monotonic() - began < 6 * 0.5
+    """librdkafka by itself pauses for half a second after each of these answers. On a busy machine it may
+    take that long for other reasons, but not each time."""
+
+    def opened_s(number: int) -> tuple[float, Transaction]:
+        opening = transaction(brokers, **{"transactional.id": f"app.input.{number}"})
+        brokers.answer(INIT_PRODUCER_ID, *[KafkaError.CONCURRENT_TRANSACTIONS] * 6)
+        began = time.monotonic()
+        opening.open()
+        return time.monotonic() - began, opening
+
+    ours = next((opened for took_s, opened in map(opened_s, range(5)) if took_s < 6 * 0.5), None)
+    assert ours is not None
     ours.begin()
     ours.produce(TOPIC, b"value", None)
     ours.commit()

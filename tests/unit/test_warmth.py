@@ -96,12 +96,12 @@ def test_topics_that_come_later_are_found(brokers: SimulatedBrokers, monkeypatch
         finally:
             tried.set()
 
-    monkeypatch.setattr(Warmth, "_connect", trying)
-    monkeypatch.setattr(warmth, "_leaders", lambda consumer, topic: {})
-    clients = warm_up(brokers.bootstrap)
-    assert tried.wait(PATIENCE_S)
-    assert not clients.ready
-    monkeypatch.undo()
+    with monkeypatch.context() as without:
+        without.setattr(Warmth, "_connect", trying)
+        without.setattr(warmth, "_leaders", lambda consumer, topic: {})
+        clients = warm_up(brokers.bootstrap)
+        assert tried.wait(PATIENCE_S)
+        assert not clients.ready
     create_topics(brokers)
     until(lambda: clients.ready)
     close(clients.take())
