@@ -751,11 +751,13 @@ def test_an_error_says_where_it_happened(running: Running) -> None:
 def test_a_partition_takes_no_more_than_the_rate_on_the_board_and_commits_meanwhile(running: Running) -> None:
     running.produce(*[b"{}"] * 400, partitions=2)
     running.board.header.partition_rate = 10
+    began = time.monotonic()
     worker = running.worker(Olap(commit_interval_ms=50), partitions=2)
     worker.open()
     records = [running.board.olap(partition) for partition in range(2)]
     # From here on all that there is has been fetched, and neither waits for the other's.
     step_until(worker, lambda: min(record.position for record in records) > 0)
+    assert max(record.position for record in records) <= 10 * (time.monotonic() - began) + 1
     before = [(record.position, record.transactions) for record in records]
 
     def taken() -> list[int]:
