@@ -140,6 +140,13 @@ class Connection:
             "check kafka.bootstrap_servers and that the brokers run",
         )
 
+    def disagreement(self, deadline: Deadline, last: Unsettled) -> BrokersUnreachable:
+        """The end of all attempts where brokers have answered, and one of them what another does not know."""
+        return BrokersUnreachable(
+            f"the brokers at {self.servers} did not agree within {deadline.timeout_s:g} s: {last}",
+            "try again, with a longer --timeout if it lasts",
+        )
+
 
 _SILENT = logging.Logger("librdkafka")
 # librdkafka repeats each failed connection many times a second; what matters arrives by its error callback.

@@ -156,7 +156,7 @@ class _Convergence:
                 if unsettled is None or self._away():
                     raise
             if deadline.passed():
-                raise self._connection.unreachable(deadline, str(unsettled)) from None
+                raise self._connection.disagreement(deadline, unsettled) from None
             self._connection.begin_again(deadline)
 
     def confirm_all(self) -> None:

@@ -3,12 +3,13 @@
 import os
 import signal
 import threading
+import time
 from collections import Counter
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from exactly_once import assert_exactly_once, logins
-from installation import Installation
+from installation import PATIENCE_S, Installation
 
 from supervisor.contract.board import Role
 
@@ -41,8 +42,10 @@ class Reader(threading.Thread):
                 "group.id": "reader",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
+                "enable.partition.eof": True,
             }
         )
+        self._ends = {}
         topic = installation.settings.topics.output.name
         self._consumer.assign([TopicPartition(topic, p, 0) for p in range(installation.partitions)])
 
@@ -55,13 +58,18 @@ class Reader(threading.Thread):
         for message in messages:
             if message.error() is None:
                 self.seen[message.partition(), message.key(), message.value()] += 1
-        return len(messages)
+            else:
+                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                self._ends[message.partition()] = message.offset()
 
-    def finish(self):
+    def finish(self, ends):
+        """Read on until these ends have been seen."""
         self._done.set()
         self.join()
-        while self.take(1.0):
-            pass
+        deadline = time.monotonic() + PATIENCE_S
+        while any(self._ends.get(partition, -1) < end for partition, end in ends.items()):
+            assert time.monotonic() < deadline, f"it was read to {self._ends} of {ends}"
+            self.take(0.1)
         self._consumer.close()
 
 
@@ -87,7 +95,7 @@ def test_workers_killed_at_a_step_of_their_loop_lose_and_repeat_nothing(install,
     installation.wait_committed(board)
     restarts = sum(board.seat(place).restarts for place in range(board.header.seats))
     assert installation.stop() == 0
-    reader.finish()
+    reader.finish(installation.ends(installation.settings.topics.output.name))
 
     assert restarts == KILLS
     assert_exactly_once(installation, sent)
@@ -109,7 +117,7 @@ def test_a_supervisor_killed_under_load_goes_on_at_once_with_nothing_lost_or_rep
     family = installation.processes()
     installation.stop(signal.SIGKILL)
     for process in family[1:]:
-        process.wait(10)
+        process.wait(PATIENCE_S)
     installation.start()
     board = installation.board()
     sent += installation.produce(logins(2_000, seed=3))
@@ -175,14 +183,14 @@ def test_of_two_supervisors_with_one_name_the_first_is_fenced_stops_and_says_so(
         installation.wait_serving(installation.board())
         sent += installation.produce(logins(4_000, seed=7))
         installation.process = first
-        assert first.wait(60) == 70
+        assert first.wait(PATIENCE_S) == 70
         assert "another supervisor" in installation.tail()
         installation.process = second
         ends = installation.ends(installation.settings.topics.input.name)
         installation.wait(lambda: committed(installation) == ends, "the second has processed everything")
     finally:
         second.terminate()
-        second.wait(60)
+        second.wait(PATIENCE_S)
     assert_exactly_once(installation, sent)
 
 

@@ -76,7 +76,7 @@ def test_a_worker_that_outlasts_its_transaction_is_replaced_and_its_work_done_on
     installation.environment["STALL_TOKENS"] = str(tokens)
     sent = installation.produce(logins(2_000, seed=6))
     # The brokers look for late transactions every ten seconds.
-    short = ("--set", "olap.transaction_timeout_ms=1000", "--set", "olap.backlog_interval_ms=500")
+    short = ("--set", "olap.transaction_timeout_ms=5000", "--set", "olap.backlog_interval_ms=500")
     installation.start("--set", "app.pipeline=stalling_logins", *short)
     board = installation.board()
     output = installation.settings.topics.output.name
