@@ -113,7 +113,7 @@ def _started(stack: contextlib.ExitStack) -> SharedCluster | str:
     try:
         cluster = stack.enter_context(Cluster.create(3, None))
         cluster.launch()
-        cluster.wait_ready(tick=_look_whether_over)
+        cluster.wait_ready(timeout=120.0, tick=_look_whether_over)
     except Fault as fault:
         return str(fault)
     brokers = {number: SharedBroker(each.port, each.pid or 0) for number, each in cluster.brokers.items()}

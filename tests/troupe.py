@@ -16,7 +16,7 @@ from supervisor.contract.board import Board
 from supervisor.contract.board import Seat as SeatRecord
 from supervisor.rules.lifecycle import State
 from supervisor.rules.policy import Cause
-from tests.installation import Installation
+from tests.installation import PATIENCE_S, Installation
 
 __all__ = ["Troupe"]
 
@@ -67,7 +67,7 @@ class Troupe(Installation):
         self.wait(look, f"there is a seat {name}")
         return found[0]
 
-    def wait_state(self, seat: SeatRecord, state: State, patience_s: float = 30.0) -> None:
+    def wait_state(self, seat: SeatRecord, state: State, patience_s: float = PATIENCE_S) -> None:
         self.wait(lambda: seat.state == state, f"a seat is {state.name}", patience_s)
 
     def wait_replaced(self, seat: SeatRecord, pid: int) -> int:
@@ -90,7 +90,7 @@ class Troupe(Installation):
     def logged(self, text: str) -> bool:
         return text in self.log.read_text(errors="replace") if self.log.exists() else False
 
-    def wait_logged(self, text: str, patience_s: float = 30.0) -> None:
+    def wait_logged(self, text: str, patience_s: float = PATIENCE_S) -> None:
         self.wait(lambda: self.logged(text), f"the log says {text!r}", patience_s)
 
     def elapse(self, seconds: float) -> None:
@@ -120,7 +120,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pids: Iterable[int], patience_s: float = 10.0) -> bool:
+def gone(pids: Iterable[int], patience_s: float = PATIENCE_S) -> bool:
     """Whether all of them end. The guardian does, and the tracker of multiprocessing, when they notice that
     the supervisor has ended: a moment after it."""
     deadline = time.monotonic() + patience_s

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from installation import PATIENCE_S
 
-GONE_S = 10
-ENDS_S = 60
+GONE_S = ENDS_S = PATIENCE_S
 
 
 class Running:

@@ -28,6 +28,7 @@ from workers.errors import Contested, DlqLimitReached, Fenced, WorkerError
 from workers.kafka import client
 from workers.olap import contest, state
 from workers.olap import partition as partition_module
+from workers.olap.ledger import Ledger
 from workers.olap.partition import PartitionWork
 from workers.olap.preparation import Preparation, PreparedPartition
 from workers.olap.takeover import Takeover
@@ -651,6 +652,22 @@ def test_the_board_names_the_partition_that_is_worked_on_also_after_it_was_the_e
     assert sorted(worked_on) == [0, 1]
     assert slot.partition - 1 == worked_on[-1]
     worker.drain()
+
+
+def test_whoever_sees_what_is_committed_finds_all_of_it_counted(board: Board) -> None:
+    """The board is read while it is written, by other processes."""
+    written: list[str] = []
+
+    class Record:
+        def __getattr__(self, _: str) -> int:
+            return 0
+
+        def __setattr__(self, name: str, _: object) -> None:
+            written.append(name)
+
+    Ledger(Dlq(), board.worker(0), cast("OlapPartition", Record())).commit(3, 0)
+    assert {"events", "outputs", "committed_ns"} <= set(written)
+    assert written[-1] == "committed"
 
 
 def test_to_change_the_stage_is_a_heartbeat(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,9 +134,11 @@ class Ledger:
         self._record.committing = end
 
     def commit(self, end: int, late: int) -> None:
-        """The transaction is committed, up to the offset ``end``; ``late`` records were too late to count."""
+        """The transaction is committed, up to the offset ``end``; ``late`` records were too late to count.
+
+        The offset is written last: who sees it finds everything up to it counted.
+        """
         record, tally = self._record, self._tally
-        record.committed = end
         record.transactions += 1
         record.events += tally.events
         record.outputs += tally.outputs
@@ -148,4 +150,5 @@ class Ledger:
         record.window_events, record.window_bad = self._limit.seen, self._limit.bad
         record.late += late
         record.committed_ns = self._slot.heartbeat_ns = time.monotonic_ns()
+        record.committed = end
         self._tally = _Tally()
