@@ -144,7 +144,7 @@ class Connection:
         """The end of all attempts where brokers have answered, and one of them what another does not know."""
         return BrokersUnreachable(
             f"the brokers at {self.servers} did not agree within {deadline.timeout_s:g} s: {last}",
-            "try again, with a longer --timeout if it lasts",
+            "try again when the brokers are well",
         )
 
 

@@ -19,6 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.troupe import alive
+
 COMMAND = [sys.executable, "-m", "supervisor", "cluster"]
 
 
@@ -65,10 +67,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    return not alive(pid)
 
 
 def said(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:

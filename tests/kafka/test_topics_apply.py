@@ -11,12 +11,11 @@ import struct
 import subprocess
 import sys
 import time
-import uuid
 from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -25,22 +24,21 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     NewTopic,
     ResourceType,
 )
+from own_topics import KINDS, declare, exists, fresh_name, topic
 
 from supervisor.cluster.cluster import Cluster
 from supervisor.contract.exits import Exit
 from supervisor.contract.faults import BrokersUnreachable, ConfigurationFault, Fault
-from supervisor.contract.settings import Kafka, Settings, Topic, Topics
+from supervisor.contract.settings import Kafka, Settings
 from supervisor.topics.converge import apply, bootstrap, survey
 from supervisor.topics.model import Desired, ExtendTopic
 
-KINDS = ("input", "output", "aggregates", "dlq", "changelog")
 TIMEOUT_S = 30.0
 
 
 @pytest.fixture
 def name() -> str:
-    """Topics of one test share this prefix, and no others do."""
-    return f"t{uuid.uuid4().hex[:12]}"
+    return fresh_name()
 
 
 @pytest.fixture
@@ -48,18 +46,8 @@ def admin(cluster: Cluster) -> Any:
     return AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
 
 
-def settings(cluster: Cluster, name: str, *, cluster_id: str = "", **numbers: Any) -> Settings:
-    topics: Any = {kind: topic(kind, name) for kind in KINDS}
-    return Settings(
-        kafka=Kafka(bootstrap_servers=cluster.bootstrap_servers, cluster_id=cluster_id),
-        topics=Topics(**{**topics, **numbers}),
-    )
-
-
-def topic(kind: str, name: str, **fields: Any) -> Topic:
-    """One of the built-in topics, by a name of the test's own."""
-    named: Topic = msgspec.structs.replace(getattr(Topics(), kind), name=f"{name}-{kind}", **fields)
-    return named
+def settings(cluster: Cluster, name: str, **fields: Any) -> Settings:
+    return declare(cluster.bootstrap_servers, name, **fields)
 
 
 def supervisor(declared: Settings, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -140,14 +128,6 @@ def alter(admin: Any, topic: str, **values: str) -> None:
 def create(admin: Any, topic: str, partitions: int, factor: int, **config: str) -> None:
     own = {key.replace("_", "."): value for key, value in config.items()}
     admin.create_topics([NewTopic(topic, partitions, factor, config=own)])[topic].result()
-
-
-def exists(admin: Any, topic: str) -> bool:
-    try:
-        admin.describe_topics(TopicCollection([topic]))[topic].result()
-    except KafkaException:
-        return False
-    return True
 
 
 def test_missing_topics_are_created_as_declared(cluster: Cluster, admin: Any, name: str) -> None:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
 import pytest
-from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from own_topics import declare, exists, fresh_name, time_is_up
 
 from supervisor.cluster.cluster import Cluster
 from supervisor.cluster.probe import ask
 from supervisor.contract.faults import BrokersUnreachable, Fault
-from supervisor.contract.settings import Kafka, Settings, Topics
+from supervisor.contract.settings import Settings
 from supervisor.topics import converge
 from supervisor.topics.changes import Changes
-from supervisor.topics.connection import Connection, Deadline
+from supervisor.topics.connection import Deadline
 from supervisor.topics.converge import apply, bootstrap, survey
 
-KINDS = ("input", "output", "aggregates", "dlq", "changelog")
 # A broker that was killed counts as live until its session ends.
 SESSION_S = 30.0
 
@@ -48,11 +45,7 @@ def whole(own: Cluster) -> Iterator[Cluster]:
 
 @pytest.fixture
 def declared(own: Cluster) -> Settings:
-    name = f"t{uuid.uuid4().hex[:12]}"
-    topics: Any = {
-        kind: msgspec.structs.replace(getattr(Topics(), kind), name=f"{name}-{kind}") for kind in KINDS
-    }
-    return Settings(kafka=Kafka(bootstrap_servers=own.bootstrap_servers), topics=Topics(**topics))
+    return declare(own.bootstrap_servers, fresh_name())
 
 
 def await_live(cluster: Cluster) -> None:
@@ -73,15 +66,7 @@ def client(settings: Settings) -> Any:
 
 def existing(settings: Settings) -> set[str]:
     admin = client(settings)
-    names = [topic.name for topic in settings.topics.declared().values()]
-    found = set()
-    for name, future in admin.describe_topics(TopicCollection(names)).items():
-        try:
-            future.result()
-        except KafkaException:
-            continue
-        found.add(name)
-    return found
+    return {topic.name for topic in settings.topics.declared().values() if exists(admin, topic.name)}
 
 
 def test_a_broker_killed_during_apply_does_not_keep_it_from_its_end(
@@ -132,14 +117,11 @@ def test_new_topics_wait_at_start_for_the_brokers_that_their_replicas_need(
     with pytest.raises(Fault, match="replication factor 3 and the cluster has 2 live brokers"):
         apply(declared, 60.0)
     monkeypatch.setattr(converge, "_QUIET_ROUNDS", 0)
-    with monkeypatch.context() as ending:
-
-        def time_is_up(_: str) -> None:
-            ending.setattr(Deadline, "left_s", lambda _: 0.0)
-            ending.setattr(Connection, "silent_s", lambda _: 0.0)
-
-        with pytest.raises(Fault, match="replication factor 3 and the cluster has 2 live brokers"):
-            bootstrap(declared, 4 * SESSION_S, time_is_up)
+    with (
+        monkeypatch.context() as ending,
+        pytest.raises(Fault, match="replication factor 3 and the cluster has 2 live brokers"),
+    ):
+        bootstrap(declared, 4 * SESSION_S, lambda _: time_is_up(ending))
     assert existing(declared) == set()
     results: list[object] = []
     waiting = threading.Event()

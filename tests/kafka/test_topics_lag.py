@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from own_topics import KINDS, declare, exists, fresh_name, time_is_up
 
 from supervisor.cluster.cluster import Cluster
 from supervisor.contract.faults import BrokersUnreachable, ConfigurationFault
-from supervisor.contract.settings import Kafka, Settings, Topics
+from supervisor.contract.settings import Settings
 from supervisor.topics import converge
 from supervisor.topics.changes import Changes
-from supervisor.topics.connection import Connection, Deadline
+from supervisor.topics.connection import Deadline
 from supervisor.topics.converge import apply, bootstrap, survey
 from supervisor.topics.model import Observed
 from supervisor.topics.observer import Observer
 
-KINDS = ("input", "output", "aggregates", "dlq", "changelog")
 TIMEOUT_S = 30.0
 
 
@@ -31,19 +29,7 @@ def admin(cluster: Cluster) -> Any:
 
 @pytest.fixture
 def declared(cluster: Cluster) -> Settings:
-    name = f"t{uuid.uuid4().hex[:12]}"
-    topics: Any = {
-        kind: msgspec.structs.replace(getattr(Topics(), kind), name=f"{name}-{kind}") for kind in KINDS
-    }
-    return Settings(kafka=Kafka(bootstrap_servers=cluster.bootstrap_servers), topics=Topics(**topics))
-
-
-def exists(admin: Any, topic: str) -> bool:
-    try:
-        admin.describe_topics(TopicCollection([topic]))[topic].result()
-    except KafkaException:
-        return False
-    return True
+    return declare(cluster.bootstrap_servers, fresh_name())
 
 
 @pytest.mark.parametrize("carry_out", [apply, bootstrap])
@@ -83,15 +69,11 @@ def test_brokers_that_do_not_agree_in_time_are_said_not_to_however_the_last_look
             if cut_short:
                 monkeypatch.setattr(Observer, "observe", no_answer)
             else:
-                time_is_up()
+                time_is_up(monkeypatch)
 
     def no_answer(*_: object) -> Observed:
-        time_is_up()
+        time_is_up(monkeypatch)
         raise BrokersUnreachable("no answer")
-
-    def time_is_up() -> None:
-        monkeypatch.setattr(Deadline, "passed", lambda _: True)
-        monkeypatch.setattr(Connection, "silent_s", lambda _: 0.0)
 
     monkeypatch.setattr(Changes, "validate", at_the_end)
     with pytest.raises(BrokersUnreachable) as raised:
