@@ -246,7 +246,7 @@ def test_a_leader_is_reached_beside_everything_else_and_one_that_is_away_is_no_e
 
 
 def test_a_producer_that_is_forgotten_leaves_no_thread(make: Callable[..., Producer]) -> None:
-    """Clients that earlier tests left change a few of theirs meanwhile, so that many are made and forgotten."""
+    """Clients that earlier tests left change a few of theirs meanwhile, so many are made and forgotten."""
     gc.collect()
     before = threads()
     producers = [make() for _ in range(20)]
